@@ -1,0 +1,329 @@
+"""The public labelled sets: one reader each, from the upstream's own files to `Example`s.
+
+Knows each upstream's format and how its labels map onto ours. Does not copy or keep any of it.
+
+`max` keeps the big sets from drowning the good ones: a fixed sample by hash of the row. A set with its own validation file
+uses it; the others are split by context (or situation, or post), never by row.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifiers.labelled import Example, Turn, split_of
+
+Reader = Callable[[Path], Iterator[Example]]
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A set's folder name, upstream, licence, reader, and how many training rows are kept at most."""
+
+    name: str
+    upstream: str
+    licence: str
+    read: Reader
+    max: int
+
+
+def read_public(folder: Path) -> list[Example]:
+    """Every public set found below `folder`. Raises FileNotFoundError naming the sets that are missing and their upstream."""
+    missing = [s for s in PUBLIC_SETS if not (folder / s.name).is_dir()]
+    if missing:
+        wanted = ", ".join(f"{s.name} (from {s.upstream})" for s in missing)
+        raise FileNotFoundError(f"{folder} lacks {wanted}; data/labelled/README.md says where each file goes")
+    found: list[Example] = []
+    for public_set in PUBLIC_SETS:
+        rows = list(public_set.read(folder / public_set.name))
+        train = sorted((e for e in rows if e.split == "train"), key=lambda e: _hash(e.id))[: public_set.max]
+        found += train + [e for e in rows if e.split != "train"]
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _example(
+    source: str,
+    number: object,
+    reply: str,
+    unsafe: bool,
+    objective: str | None = None,
+    context: tuple[Turn, ...] = (),
+    role: str = "user",
+    group: str | None = None,
+    split: str | None = None,
+) -> Example:
+    key = f"{source}:{number}"
+    group = f"{source}:{group if group is not None else number}"
+    return Example(
+        id=key,
+        context=context,
+        reply=reply.strip() or ".",
+        role=role,
+        unsafe=unsafe,
+        objectives=frozenset([objective] if unsafe and objective else []),
+        complete=False,
+        group=group,
+        source=source,
+        split=split or split_of(group, (0.85, 0.15, 0.0)),
+    )
+
+
+def _alternate(texts: list[str]) -> tuple[Turn, ...]:
+    """Turns of a thread, so that the last one is the user's."""
+    roles = ["user" if (len(texts) - i) % 2 else "assistant" for i in range(len(texts))]
+    return tuple(zip(roles, (t.strip() for t in texts), strict=True))
+
+
+def _bare_role(text: str) -> str:
+    # A text that stands alone is a prompt as often as a reply; the reader has to know both.
+    return "assistant" if int(_hash(text)[:8], 16) % 3 == 0 else "user"
+
+
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file)
+
+
+DIASAFETY = {
+    "Offending User": "harassment",
+    "Risk Ignorance": "self_harm",
+    "Unauthorized Expertise": "specialised_advice",
+    "Biased Opinion": "hate",
+    "Toxicity Agreement": None,
+}
+
+
+def diasafety(folder: Path) -> Iterator[Example]:
+    for split, name in (("train", "train"), ("validation", "val")):
+        for i, row in enumerate(json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))):
+            yield _example(
+                "diasafety",
+                f"{name}-{i}",
+                row["response"],
+                row["label"] == "Unsafe",
+                DIASAFETY[row["category"]],
+                (("user", row["context"].strip()),),
+                "assistant",
+                " ".join(row["context"].lower().split()),
+                split,
+            )
+
+
+def toxichat(folder: Path) -> Iterator[Example]:
+    for split, name in (("train", "train"), ("validation", "dev")):
+        for i, row in enumerate(_jsonl(folder / f"{name}.jsonl")):
+            thread = [turn["text"] for turn in row["reddit_thread"]]
+            for model in ("dgpt", "gpt3"):
+                reply = row[f"final_{model}_response"]
+                yield _example(
+                    "toxichat",
+                    f"{name}-{i}-{model}",
+                    reply["text"],
+                    reply["offense_label"] == "Offensive",
+                    None,
+                    _alternate(thread),
+                    "assistant",
+                    f"{name}-{i}",
+                    split,
+                )
+
+
+def convabuse(folder: Path) -> Iterator[Example]:
+    for split, name in (("train", "train"), ("validation", "valid")):
+        for i, row in enumerate(_csv(folder / f"ConvAbuseEMNLP{name}.csv")):
+            severity = [
+                int(key.rsplit(".", 1)[1])
+                for key, value in row.items()
+                if "_is_abuse." in key and value.startswith("1")  # an annotator who rated twice reads "1, 1"
+            ]
+            if not severity:
+                continue
+            turns = tuple(
+                (role, row[key].strip())
+                for role, key in (("assistant", "prev_agent"), ("user", "prev_user"), ("assistant", "agent"))
+                if row[key].strip()
+            )
+            yield _example(
+                "convabuse",
+                f"{name}-{i}",
+                row["user"],
+                sum(severity) / len(severity) < 0,
+                "harassment",
+                turns,
+                group=row["conv_id"] + name,
+                split=split,
+            )
+
+
+def safetext(folder: Path) -> Iterator[Example]:
+    situations = json.loads((folder / "SafeText.json").read_text(encoding="utf-8"))
+    for i, (situation, continuations) in enumerate(situations.items()):
+        for label in ("safe", "unsafe"):
+            for j, reply in enumerate(continuations[label]):
+                yield _example(
+                    "safetext",
+                    f"{i}-{label}-{j}",
+                    reply,
+                    label == "unsafe",
+                    "specialised_advice",
+                    (("user", situation),),
+                    "assistant",
+                    str(i),
+                )
+
+
+def davidson(folder: Path) -> Iterator[Example]:
+    # Class 1, "offensive", is mostly mere profanity: neither safe nor unsafe by our policy, so it is left out.
+    for i, row in enumerate(_csv(folder / "labeled_data.csv")):
+        if row["class"] != "1":
+            yield _example("davidson", i, row["tweet"], row["class"] == "0", "hate", role=_bare_role(row["tweet"]))
+
+
+def hatemojibuild(folder: Path) -> Iterator[Example]:
+    for split, name in (("train", "train"), ("validation", "validation")):
+        for row in _csv(folder / f"{name}.csv"):
+            yield _example(
+                "hatemojibuild",
+                row["entry_id"],
+                row["text"],
+                row["label_gold"] == "1",
+                "hate",
+                role=_bare_role(row["text"]),
+                split=split,
+            )
+
+
+def sbic(folder: Path) -> Iterator[Example]:
+    posts: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in _csv(folder / "SBFv2.dev.csv"):
+        posts[row["post"]].append(row)
+    for i, (post, rows) in enumerate(posts.items()):
+        votes = [float(row["offensiveYN"]) for row in rows if row["offensiveYN"]]
+        if not votes or 0.3 < sum(votes) / len(votes) < 0.6:  # raters disagree: no label
+            continue
+        group_targeted = any(row["targetMinority"] for row in rows)
+        yield _example(
+            "sbic", i, post, sum(votes) / len(votes) >= 0.6, "hate" if group_targeted else None, role=_bare_role(post)
+        )
+
+
+def edos(folder: Path) -> Iterator[Example]:
+    for split, name in (("train", "train"), ("validation", "dev")):
+        for row in _csv(folder / f"{name}.csv"):
+            yield _example(
+                "edos",
+                row["rewire_id"],
+                row["text"],
+                row["label_sexist"] == "sexist",
+                "hate",
+                role=_bare_role(row["text"]),
+                split=split,
+            )
+
+
+def context_toxicity(folder: Path) -> Iterator[Example]:
+    # All toxic comments and the plainly benign ones; a Perspective score in the middle says that the crowd was unsure.
+    for name in ("gc", "gn"):
+        with gzip.open(folder / f"{name}.csv.gz", "rt", encoding="utf-8", newline="") as file:
+            for i, row in enumerate(csv.DictReader(file)):
+                toxic = row["label"] == "1"
+                if toxic or (float(row["api"] or 1) < 0.2 and i % 15 == 0):
+                    yield _example(
+                        "context-toxicity",
+                        f"{name}-{i}",
+                        row["text"],
+                        toxic,
+                        None,
+                        (("user", row["parent"].strip()),),
+                        "assistant",
+                        " ".join(row["parent"].split()),
+                        "train",
+                    )
+
+
+CATQA = {
+    "Illegal Activity": "crime",
+    "Malware Viruses": "crime",
+    "Economic Harm": "crime",
+    "Fraud/Deception": "crime",
+    "Privacy Violation Activity": "privacy",
+    "Physical Harm": None,
+    "Hate/Harass/Violence": None,
+}
+
+
+def harmful_questions(folder: Path) -> Iterator[Example]:
+    # Two of CatQA's categories (tailored financial advice, political campaigning) are not harmful by our policy, one
+    # (adult content) only in part: they are left out.
+    number = 0
+    for category, kinds in json.loads((folder / "catqa_english.json").read_text(encoding="utf-8")).items():
+        for kind, questions in kinds.items():
+            for question in questions:
+                number += 1
+                if category in CATQA:
+                    yield _example("questions", f"catqa-{number}", question, True, CATQA[category], group=kind)
+    for kinds in json.loads((folder / "harmfulqa.json").read_text(encoding="utf-8")).values():
+        for kind, questions in kinds.items():
+            for question in questions:
+                number += 1
+                yield _example("questions", f"harmfulqa-{number}", question, True, None, group=kind)
+
+
+def medquad_questions(folder: Path) -> Iterator[Example]:
+    """Harmless questions on frightening subjects, so that a question mark or a disease is no sign of harm."""
+    for i, row in enumerate(_jsonl(folder / "medquad.jsonl.gz")):
+        if i % 20 == 0:
+            yield _example("questions", f"medquad-{i}", row["question"], False)
+
+
+def squad_questions(folder: Path) -> Iterator[Example]:
+    with gzip.open(folder / "dev-2.0-from-html.json.gz", "rt", encoding="utf-8") as file:
+        articles = json.load(file)["data"]
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"][::10]:
+                yield _example("questions", question["id"], question["question"], False, group=article["title"])
+
+
+def selfdialogue(folder: Path) -> Iterator[Example]:
+    for i, row in enumerate(_jsonl(folder / "self_dialogue.jsonl.gz")):
+        if i % 16:
+            continue
+        turns = row.get("turns") or row.get("dialog") or []
+        texts = [t if isinstance(t, str) else t.get("text", "") for t in turns][:4]
+        if len(texts) >= 2 and all(t.strip() for t in texts):
+            texts = texts[: len(texts) // 2 * 2]
+            yield _example(
+                "selfdialogue", i, texts[-1], False, None, _alternate(texts[:-1]), "assistant", split="train"
+            )
+
+
+PUBLIC_SETS = (
+    PublicSet("diasafety", "thu-coai/DiaSafety", "Apache-2.0", diasafety, 9000),
+    PublicSet("toxichat", "abaheti95/ToxiChat", "CC-BY-SA-4.0", toxichat, 2800),
+    PublicSet("convabuse", "amandacurry/convabuse", "CC-BY-4.0", convabuse, 2501),
+    PublicSet("safetext", "sharonlevy/SafeText", "MIT", safetext, 1500),
+    PublicSet("davidson", "t-davidson/hate-speech-and-offensive-language", "MIT", davidson, 2500),
+    PublicSet("hatemojibuild", "HannahKirk/Hatemoji", "CC-BY-4.0", hatemojibuild, 2500),
+    PublicSet("sbic", "SBIC v2 dev", "CC-BY-4.0", sbic, 2500),
+    PublicSet("edos", "rewire-online/edos", "CC0-1.0", edos, 4000),
+    PublicSet("context-toxicity", "ipavlopoulos/context_toxicity", "Apache-2.0", context_toxicity, 1200),
+    PublicSet("harmful-questions", "declare-lab/red-instruct", "Apache-2.0", harmful_questions, 1000),
+    PublicSet("corpora", "abachaa/MedQuAD", "CC-BY-4.0", medquad_questions, 500),
+    PublicSet("squad2", "rajpurkar/SQuAD 2.0 dev", "CC-BY-SA-4.0", squad_questions, 900),
+    PublicSet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", selfdialogue, 1200),
+)

@@ -1,0 +1,153 @@
+"""The doors: FastAPI routes and the error envelope. No logic; every route hands over to the corridor."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.sse import format_sse_event
+from starlette.exceptions import HTTPException
+
+from classifiers.verdicts import UNSCORED
+from service import wire
+from service.body_limit import BodyLimit
+from service.chat import Corridor, Wants
+from service.generator import PromptTooLong, Sampling
+from service.screening import screen
+from service.settings import Settings
+from service.worker import QueueFull, Worker
+
+log = logging.getLogger(__name__)
+
+
+class Refused(ValueError):
+    """A request that is well formed but over a limit of the settings."""
+
+    def __init__(self, message: str, param: str, code: str = "invalid_value", status: int = 400) -> None:
+        super().__init__(message)
+        self.param, self.code, self.status = param, code, status
+
+
+def create_app(corridor: Corridor) -> FastAPI:
+    """The web application around a loaded corridor."""
+    settings = corridor.settings
+    worker = Worker(settings.max_queue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    _add_error_envelope(app)
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat(request: wire.ChatRequest) -> Response:
+        wants = _wants(request, corridor)
+        messages = [message.plain() for message in request.messages]
+        decision = await worker.run(lambda: corridor.reply(messages, wants))
+        if not request.stream:
+            return JSONResponse(wire.completion(decision, corridor.policy, request.explain))
+        include_usage = bool(request.stream_options and request.stream_options.include_usage)
+        events = wire.chunks(decision, corridor.policy, request.explain, include_usage)
+
+        async def stream() -> AsyncIterator[bytes]:
+            for event in events:
+                yield format_sse_event(data_str=json.dumps(event))
+            yield format_sse_event(data_str="[DONE]")
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    @app.post("/v1/moderations")
+    async def moderations(request: wire.ModerationRequest) -> dict[str, Any]:
+        if len(request.texts) > settings.max_screen_items:
+            raise Refused(f"input holds {len(request.texts)} texts; the limit is {settings.max_screen_items}", "input")
+        verdicts = await worker.run(
+            lambda: screen(corridor.safety, corridor.policy, [], request.texts, settings.screen_seconds, "user")
+        )
+        if any(UNSCORED in verdict.because for verdict in verdicts):
+            raise HTTPException(503, "the input could not be judged")
+        return wire.moderations(verdicts, corridor.policy, corridor.safety.version)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return wire.models([corridor.generator.name, "default"])
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, Any]:
+        return {
+            "status": "ready",
+            "generator": corridor.generator.name,
+            "safety": corridor.safety.version,
+            "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
+            "index": {"documents": corridor.index.document_count, "passages": len(corridor.index)},
+        }
+
+    return app
+
+
+def _wants(request: wire.ChatRequest, corridor: Corridor) -> Wants:
+    settings: Settings = corridor.settings
+    if request.model not in ("default", corridor.generator.name):
+        known = f"known: default, {corridor.generator.name}"
+        raise Refused(f"model {request.model!r} is not served here; {known}", "model", "model_not_found", 404)
+    if len(request.messages) > settings.max_messages:
+        raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
+    candidates = request.candidates or max(settings.candidates, request.n)
+    return Wants(
+        candidates=candidates,
+        choices=request.n,
+        sampling=Sampling(
+            max_tokens=request.max_completion_tokens or request.max_tokens or settings.max_tokens,
+            temperature=settings.temperature if request.temperature is None else request.temperature,
+            top_p=settings.top_p if request.top_p is None else request.top_p,
+            stop=request.stops,
+        ),
+        seed=request.seed,
+        grounding=request.grounding,
+        block_input=request.moderation.policy.input.mode == "block",
+    )
+
+
+def _add_error_envelope(app: FastAPI) -> None:
+    def answer(status: int, message: str, param: str | None = None, code: str | None = None) -> JSONResponse:
+        kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+        headers = {"Retry-After": "5"} if status == 429 else None
+        return JSONResponse(wire.error(message, kind, param, code), status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"] if part != "body") or None
+        message = first["msg"].removeprefix("Value error, ")
+        return answer(400, f"{param or 'body'}: {message}", param, first["type"])
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
+        return answer(error.status, str(error), error.param, error.code)
+
+    @app.exception_handler(PromptTooLong)
+    async def too_long(_: Request, error: PromptTooLong) -> JSONResponse:
+        return answer(400, f"messages: {error} (max_input_tokens)", "messages", "context_length_exceeded")
+
+    @app.exception_handler(QueueFull)
+    async def busy(_: Request, error: QueueFull) -> JSONResponse:
+        return answer(429, str(error), None, "queue_full")
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        log.error("unforeseen error", exc_info=error)
+        return answer(500, "internal error; the server's log says more", None, "internal_error")

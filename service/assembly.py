@@ -1,0 +1,55 @@
+"""Puts a corridor together from settings: generator, classifier, policy and index, each checked before the first request.
+
+Knows where the parts come from. Does not know what they do.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from classifiers import Safety, load_policy
+from classifiers.models import cache_folder
+from data import CORPUS
+from retrieval import DamagedIndex, Index, read_documents
+from service.chat import Corridor
+from service.generator import LocalGenerator
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def assemble(settings: Settings) -> Corridor:
+    """Load everything that a reply needs.
+
+    Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError: all at
+    start, so that no request meets them.
+    """
+    policy = load_policy(settings.policy)
+    index = load_index(settings)
+    safety = Safety.load(policy)
+    generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
+    return Corridor(generator, safety, policy, index, settings)
+
+
+def load_index(settings: Settings) -> Index:
+    """The index of the settings; without one, that of the sample corpus, built once into the cache."""
+    return Index.load(settings.index) if settings.index else _sample_index()
+
+
+def _sample_index() -> Index:
+    digest = hashlib.sha256()
+    for path in sorted(CORPUS.glob("*.jsonl")):
+        digest.update(path.read_bytes())
+    folder: Path = cache_folder() / "index" / f"sample-{digest.hexdigest()[:16]}"
+    try:
+        return Index.load(folder)
+    except FileNotFoundError:
+        pass
+    except DamagedIndex as error:  # derived from the corpus, which can make it again
+        log.warning("%s; building the sample index again", error)
+    documents, skipped = read_documents([CORPUS])
+    for each in skipped:
+        log.warning("skipped %s: %s", each.path, each.reason)
+    index = Index.build(documents)
+    index.save(folder)
+    return index

@@ -1,0 +1,55 @@
+"""A limit on the bytes of a request body, declared or not. Pure ASGI; knows nothing of what the body means."""
+
+import json
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.wire import error
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class BodyLimit:
+    """Middleware that answers 413 as soon as more than `max_bytes` bytes are declared or have arrived."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._max_bytes:
+            await self._refuse(send)
+            return
+        arrived = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > self._max_bytes:
+                raise _TooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _TooLarge:
+            if not started:
+                await self._refuse(send)
+
+    async def _refuse(self, send: Send) -> None:
+        message = f"the request body has more than {self._max_bytes} bytes (max_body_bytes)"
+        body = json.dumps(error(message, "invalid_request_error", "body", "body_too_large")).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,201 @@
+"""The command line: `winnow serve|chat|screen|eval|index|train`. Reads options, hands over, prints; no logic."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+app = typer.Typer(
+    help="Sample many replies, drop the unsafe ones, rank the rest, cite a local corpus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="chat model, by name or path")]
+PolicyOption = Annotated[str | None, typer.Option("--policy", help="strict, balanced, permissive, or a policy file")]
+IndexOption = Annotated[Path | None, typer.Option("--index", help="folder made by `winnow index`")]
+
+
+@app.command(epilog="Example: winnow serve --policy strict --port 8080")
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    model: ModelOption = None,
+    policy: PolicyOption = None,
+    index: IndexOption = None,
+) -> None:
+    """Answer chat requests over HTTP, in the OpenAI shapes."""
+    import uvicorn
+
+    with _plain_errors():
+        from service.app import create_app
+
+        settings = _settings(host=host, port=port, model=model, policy=policy, index=index)
+        with console.status("loading model, classifier and index"):
+            corridor = _assembled(settings)
+        web = create_app(corridor)
+    where = f"http://{settings.host}:{settings.port}"
+    body = '{"model": "default", "messages": [{"role": "user", "content": "What is the capital of Kenya?"}]}'
+    print(
+        f"\nWinnow is ready. Try:\n\n  curl {where}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+    )
+    uvicorn.run(web, host=settings.host, port=settings.port, log_level="warning")
+
+
+@app.command(epilog="Example: winnow chat --policy strict")
+def chat(model: ModelOption = None, policy: PolicyOption = None, index: IndexOption = None) -> None:
+    """Talk in the terminal; shows what was dropped and the sources."""
+    with _plain_errors():
+        from service.terminal import converse
+
+        settings = _settings(model=model, policy=policy, index=index)
+        with console.status("loading model, classifier and index"):
+            corridor = _assembled(settings)
+        converse(corridor)
+
+
+@app.command(epilog="Example: winnow screen candidates.jsonl --policy strict --output verdicts.jsonl")
+def screen(
+    file: Annotated[Path, typer.Argument(help="JSON Lines: id, messages, candidates")],
+    policy: PolicyOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="default: standard output")] = None,
+) -> None:
+    """Judge your own candidates: verdicts, ranks and the pick for each line.
+
+    A line in: {"id", "messages": [{"role", "content"}, ...], "candidates": ["...", ...]}. Without messages the text alone is
+    judged; without candidates the user's last turn.
+    """
+    with _plain_errors():
+        from classifiers import Safety
+        from service.batch import read_lines, screen_line
+
+        lines = list(read_lines(file))
+        safety = Safety.load(policy or _settings().policy)
+        sink = output.open("w", encoding="utf-8") if output else None
+        with _progress("screening", len(lines)) as advance:
+            for line in lines:
+                row = json.dumps(screen_line(safety, line), ensure_ascii=False)
+                print(row, file=sink, flush=True)
+                advance(1)
+        if sink:
+            sink.close()
+
+
+@app.command("eval", epilog="Example: winnow eval data/labelled --split validation --output results/own.json")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="labelled exchanges: a .jsonl file or a folder of them")],
+    policy: PolicyOption = None,
+    split: Annotated[str | None, typer.Option(help="only train, validation or test")] = None,
+    public: Annotated[Path | None, typer.Option(help="folder of the public sets, to be judged as well")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON result file")] = Path("results/eval.json"),
+) -> None:
+    """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source."""
+    with _plain_errors():
+        from classifiers import Safety
+        from classifiers.labelled import SPLITS, read_labelled, without_leaks
+        from classifiers.public_sets import read_public
+        from service.evaluation import evaluate as run
+        from service.evaluation import print_report
+
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
+        examples = read_labelled(file) + (read_public(public) if public else [])
+        if split:
+            examples = [e for e in without_leaks(examples) if e.split == split]
+        if not examples:
+            raise ValueError(f"{file} holds no exchange" + (f" of the {split} split" if split else ""))
+        safety = Safety.load(policy or _settings().policy)
+        with _progress("judging", len(examples)) as advance:
+            report = run(safety, examples, advance)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=1) + "\n")
+        print_report(report, Console())
+        console.print(f"written to {output}")
+
+
+@app.command(
+    "index", epilog="Example: winnow index ~/notes manual.md --output my-index, then winnow serve --index my-index"
+)
+def build_index(
+    paths: Annotated[list[Path], typer.Argument(help="files and folders of .md, .txt and .jsonl")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of the index")] = Path("winnow-index"),
+) -> None:
+    """Build a BM25 index from your own documents."""
+    with _plain_errors():
+        from retrieval import Index, read_documents
+
+        with _progress("reading", None) as advance:
+            documents, skipped = read_documents(paths, lambda _: advance(1))
+        for each in skipped:
+            console.print(f"skipped {each.path}: {each.reason}", style="yellow", markup=False)
+        if not documents:
+            raise ValueError(
+                f"no documents were found in {', '.join(map(str, paths))}; looked for .md, .txt and .jsonl"
+            )
+        with console.status(f"indexing {len(documents)} documents"):
+            index = Index.build(documents)
+            index.save(output)
+        console.print(f"{output}: {index.document_count} documents, {len(index)} passages, {len(skipped)} skipped")
+
+
+@app.command(epilog="Example: winnow train --datasets ../shared/datasets")
+def train(
+    datasets: Annotated[Path, typer.Option(help="folder of the public sets")] = Path("../shared/datasets"),
+    labelled: Annotated[Path | None, typer.Option(help="our own labelled exchanges")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the readout's training")] = 0,
+) -> None:
+    """Train the safety classifier as it is shipped; takes under two hours on two cores, and goes on after a kill."""
+    with _plain_errors():
+        from classifiers.training import train as run
+
+        from classifiers.safety import SHIPPED
+        from data import LABELLED
+
+        target = output or SHIPPED
+        run(datasets, labelled or LABELLED, target, seed, _progress, console)
+        console.print(f"written to {target}")
+
+
+def _settings(**options: Any) -> Any:
+    from service.settings import Settings
+
+    return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def _assembled(settings: Any) -> Any:
+    from service.assembly import assemble
+
+    return assemble(settings)
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda n: progress.advance(task, n)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Known errors as one line and exit code 2, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        console.print(f"error: setting {name}: {first['msg']}", style="red", markup=False)
+        raise typer.Exit(2) from error
+    except (ValueError, LookupError, OSError) as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error

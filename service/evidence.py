@@ -1,0 +1,47 @@
+"""Evidence: the passages that fit a question, and how they are shown to the generator.
+
+Knows the wording of the prompt. Does not know how passages are found or how support is measured (`retrieval`).
+"""
+
+from collections.abc import Sequence
+
+from retrieval import Hit, Index, coverage
+from service.generator import Message
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """All consecutive user turns at the end of the conversation, as one text."""
+    turns: list[str] = []
+    for message in reversed(messages):
+        if message["role"] != "user":
+            break
+        turns.append(message["content"])
+    return "\n".join(reversed(turns))
+
+
+def look_up(index: Index, question: str, least_coverage: float, k: int = 5, keep: int = 2) -> list[Hit]:
+    """The best `keep` of `k` passages that cover at least that share of the question's content; often none."""
+    hits = index.search(question, k)
+    return [hit for hit in hits if coverage(question, hit.passage, index.weight) >= least_coverage][:keep]
+
+
+def with_evidence(messages: Sequence[Message], hits: Sequence[Hit]) -> list[Message]:
+    """The conversation with the passages quoted before the question, in the user's own turn.
+
+    A small model uses evidence there and ignores it in the system turn.
+    """
+    question = question_of(messages)
+    head = list(messages)
+    while head and head[-1]["role"] == "user":
+        head.pop()
+    passages = "\n\n".join(f"{hit.passage.title}: {hit.passage.text}" for hit in hits)
+    asked = f"{passages}\n\nQuestion: {question}\nAnswer in one or two sentences using only the text above."
+    return [*head, {"role": "user", "content": asked}]
+
+
+def steered(messages: Sequence[Message], steering: str) -> list[Message]:
+    """The conversation with the policy's steering prompt at the head of its system turn."""
+    head, rest = messages[:1], list(messages[1:])
+    if head and head[0]["role"] == "system":
+        return [{"role": "system", "content": f"{steering}\n\n{head[0]['content']}"}, *rest]
+    return [{"role": "system", "content": steering}, *messages]

@@ -1,0 +1,176 @@
+"""Candidates from a local transformers model: one batch, the prompt read once.
+
+Knows tokens and sampling. Does not know safety, ranking or retrieval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from classifiers import models
+
+Message = dict[str, str]
+"""{"role": "system" | "user" | "assistant", "content": text}."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sampled reply, before judgement.
+
+    `log_likelihood` is the natural logarithm of the model's own probability of the sampled tokens (temperature 1, nothing cut
+    off), `tokens` their number, the end mark included. `finish_reason`: "stop" (end mark or stop string) or "length".
+    """
+
+    text: str
+    tokens: int
+    log_likelihood: float
+    finish_reason: str
+
+    @property
+    def mean_log_likelihood(self) -> float:
+        """Length-normalised log-likelihood: natural logarithm a token, at most 0."""
+        return self.log_likelihood / max(self.tokens, 1)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How candidates are drawn. Top-k 40 as in LaMDA (arXiv 2201.08239); temperature 0 is greedy."""
+
+    max_tokens: int = 96
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class PromptTooLong(ValueError):
+    """The conversation has more tokens than the model or the settings allow."""
+
+    def __init__(self, tokens: int, limit: int) -> None:
+        super().__init__(f"the conversation has {tokens} tokens; the limit is {limit}")
+        self.tokens, self.limit = tokens, limit
+
+
+class Generator(Protocol):
+    """Whatever can draw candidates: a local model, an upstream server, a script in a test."""
+
+    name: str
+
+    def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
+        """`n` candidates for the next assistant turn. Raises `PromptTooLong`."""
+        ...
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt made from the messages."""
+        ...
+
+
+class LocalGenerator:
+    """A transformers causal language model with a chat template."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, max_input_tokens: int = 2048) -> None:
+        if not tokenizer.chat_template:
+            raise ValueError(f"model {name!r} has no chat template; Winnow needs a chat model")
+        self.name = name
+        self._model, self._tokenizer = model, tokenizer
+        self._max_input_tokens = max_input_tokens
+        ends = model.generation_config.eos_token_id
+        self._ends = torch.tensor(
+            sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
+        )
+
+    @classmethod
+    def load(cls, name: str = models.DEFAULT_MODEL, max_input_tokens: int = 2048) -> "LocalGenerator":
+        """The generator of a model by name or path. Raises `models.ModelNotFound`; ValueError without a chat template."""
+        return cls(name, *models.load(name), max_input_tokens)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return len(self._prompt(messages))
+
+    @torch.inference_mode()
+    def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
+        """`n` candidates in one batch. The same messages, settings and seed give the same candidates on the same machine.
+
+        Raises `PromptTooLong`, ValueError for n < 1.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; at least 1 candidate must be drawn")
+        prompt = self._prompt(messages)
+        longest = min(self._max_input_tokens, getattr(self._model.config, "max_position_embeddings", 1 << 30))
+        if len(prompt) + 1 > longest:
+            raise PromptTooLong(len(prompt), longest)
+        random = torch.Generator().manual_seed(sampling.seed)
+        read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+        cache = read.past_key_values
+        cache.batch_repeat_interleave(n)
+        logits = read.logits[:, -1].expand(n, -1)
+
+        drawn: list[list[int]] = [[] for _ in range(n)]
+        likelihood = [0.0] * n
+        done: list[str | None] = [None] * n
+        texts = [""] * n
+        for step in range(sampling.max_tokens):
+            tokens, logs = _draw(logits.float(), sampling, random)
+            for i in range(n):
+                if done[i] is None:
+                    drawn[i].append(int(tokens[i]))
+                    likelihood[i] += float(logs[i])
+                    done[i], texts[i] = self._finished(drawn[i], sampling.stop)
+            if all(done) or step + 1 == sampling.max_tokens:
+                break
+            position = torch.full((n, 1), len(prompt) + step)
+            logits = self._model(
+                input_ids=tokens.unsqueeze(1), position_ids=position, past_key_values=cache, use_cache=True
+            ).logits[:, -1]
+        return [
+            Candidate(
+                text=(texts[i] if done[i] else self._text(drawn[i])).strip(),
+                tokens=len(drawn[i]),
+                log_likelihood=likelihood[i],
+                finish_reason=done[i] or "length",
+            )
+            for i in range(n)
+        ]
+
+    def _finished(self, drawn: list[int], stop: Sequence[str]) -> tuple[str | None, str]:
+        if drawn[-1] in self._ends:
+            return "stop", self._text(drawn[:-1])
+        if stop:
+            text = self._text(drawn)
+            cuts = [at for at in (text.find(s) for s in stop) if at >= 0]
+            if cuts:
+                return "stop", text[: min(cuts)]
+        return None, ""
+
+    def _text(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        clean = [{"role": m["role"], "content": self._defused(m["content"])} for m in messages]
+        text = self._tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _defused(self, content: str) -> str:
+        # A special token that somebody typed must not end their turn and begin another.
+        for token in self._tokenizer.all_special_tokens:
+            content = content.replace(token, token[0] + " " + token[1:])
+        return content
+
+
+def _draw(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row and its log-probability under the untempered distribution: (n, vocabulary) -> (n,), (n,)."""
+    top, ids = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
+    if sampling.temperature == 0:
+        choice = torch.zeros(len(logits), 1, dtype=torch.long)
+    else:
+        probabilities = torch.softmax(top / sampling.temperature, dim=-1)
+        before = probabilities.cumsum(dim=-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+        choice = torch.multinomial(probabilities, 1, generator=random)
+    logs = top.gather(1, choice) - logits.logsumexp(dim=-1, keepdim=True)
+    return ids.gather(1, choice).squeeze(1), logs.squeeze(1)

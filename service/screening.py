@@ -1,0 +1,62 @@
+"""Screening that fails closed: whatever goes wrong in judging, the verdict is `unscored` and the text is dropped (law 1).
+
+Knows time limits and faults. Does not know how scores are made.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+
+from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
+from classifiers.labelled import Turn
+
+MAX_HUNG = 4
+"""Judging threads that may hang at once; a thread cannot be killed, so past this nothing new is started."""
+
+_slots = threading.BoundedSemaphore(MAX_HUNG)
+log = logging.getLogger(__name__)
+
+
+def screen(
+    scorer: SafetyScorer,
+    policy: Policy,
+    context: Sequence[Turn],
+    texts: Sequence[str],
+    seconds: float,
+    role: str = "assistant",
+) -> list[Verdict]:
+    """One verdict a text. Never raises: an exception, a time-out, or an answer with too few rows makes every text `unscored`."""
+    if not texts:
+        return []
+    scored = _scored(scorer, context, texts, seconds, role)
+    if not isinstance(scored, list) or len(scored) != len(texts):
+        if scored is not None:
+            log.error("the scorer answered with %s instead of %d rows", type(scored).__name__, len(texts))
+        return [unscored() for _ in texts]
+    return [judge(scores, policy) for scores in scored]
+
+
+def _scored(
+    scorer: SafetyScorer, context: Sequence[Turn], texts: Sequence[str], seconds: float, role: str
+) -> object | None:
+    if not _slots.acquire(blocking=False):
+        log.error("%d judging threads hang; nothing more is judged", MAX_HUNG)
+        return None
+    answer: queue.SimpleQueue[object | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer.put(scorer.scores(context, texts, role))
+        except Exception:
+            log.exception("judging failed")
+            answer.put(None)
+        finally:
+            _slots.release()
+
+    threading.Thread(target=work, daemon=True, name="winnow-judge").start()
+    try:
+        return answer.get(timeout=seconds)
+    except queue.Empty:
+        log.error("judging took longer than %s s", seconds)
+        return None

@@ -1,0 +1,55 @@
+"""One Settings object for the whole service: defaults, under a TOML file, under the environment (WINNOW_...).
+
+Knows names, ranges and defaults. Does not load anything.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from classifiers import DEFAULT_MODEL
+from data import CORPUS
+
+
+class Settings(BaseSettings):
+    """What an operator can set, as WINNOW_NAME in the environment or name = value in winnow.toml."""
+
+    model_config = SettingsConfigDict(env_prefix="WINNOW_", toml_file="winnow.toml", extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    model: str = Field(DEFAULT_MODEL, description="chat model, by name or path")
+    policy: str = Field("balanced", description="preset or path of a policy file")
+    index: Path | None = Field(
+        None, description="folder of an index made by `winnow index`; default: the sample corpus"
+    )
+    corpus: Path = Field(CORPUS, description="documents that the default index is built from")
+
+    candidates: int = Field(16, ge=1, le=64, description="replies sampled for one answer")
+    max_tokens: int = Field(96, ge=1, le=1024, description="tokens in a candidate when the request names no limit")
+    temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float = Field(0.95, gt=0, le=1)
+
+    max_messages: int = Field(100, ge=1, description="messages in a request")
+    max_input_tokens: int = Field(2048, ge=16, description="tokens of conversation that the model is given")
+    max_body_bytes: int = Field(1_000_000, ge=1000, description="bytes of a request body")
+    max_screen_items: int = Field(64, ge=1, description="texts in one moderation request")
+    screen_seconds: float = Field(60.0, gt=0, description="time limit for judging the candidates of one answer")
+    max_queue: int = Field(16, ge=1, description="requests that may wait for the model")
+
+    support_threshold: float = Field(0.6, gt=0, le=1, description="lexical support from which a sentence is cited")
+    evidence_coverage: float = Field(
+        0.5, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

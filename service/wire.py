@@ -1,0 +1,348 @@
+"""The OpenAI-compatible shapes: requests as they are checked, answers as they are sent.
+
+Knows JSON. Decides what of a decision leaves the house: never the text of a dropped candidate (law 7).
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from classifiers import Policy, Verdict
+from classifiers.verdicts import UNSCORED
+from retrieval import Citation
+from service.decisions import Decision, Reply
+from service.generator import Message
+
+MAX_CANDIDATES = 64
+
+Json = dict[str, Any]
+
+
+class TextPart(BaseModel):
+    """A text content part; images and audio are refused, not ignored."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ChatMessage":
+        if self.role == "user" and not self.text.strip():
+            raise ValueError("the content of a user message must not be empty")
+        return self
+
+    def plain(self) -> Message:
+        return {"role": "system" if self.role == "developer" else self.role, "content": self.text}
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class ModerationMode(BaseModel):
+    mode: Literal["score", "block"] = "score"
+
+
+class ModerationPolicy(BaseModel):
+    input: ModerationMode = ModerationMode()
+    output: ModerationMode = ModerationMode(mode="block")
+
+
+class ModerationWish(BaseModel):
+    """Inline moderation. Input is scored, or blocks; output always blocks, whatever mode is asked for (law 1)."""
+
+    model: str | None = None
+    policy: ModerationPolicy = ModerationPolicy()
+
+
+class ChatRequest(BaseModel):
+    """`POST /v1/chat/completions`. Keys that only tune a hosted service (user, metadata, store, ...) are accepted and unused."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = "default"
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    n: int = Field(1, ge=1, le=MAX_CANDIDATES)
+    candidates: int | None = Field(None, ge=1, le=MAX_CANDIDATES)
+    max_tokens: int | None = Field(None, ge=1, le=1024)
+    max_completion_tokens: int | None = Field(None, ge=1, le=1024)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    seed: int | None = Field(None, ge=0, le=2**53)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    grounding: Literal["off", "cite"] = "cite"
+    explain: bool = False
+    moderation: ModerationWish = ModerationWish()
+    # Wishes that Winnow cannot fulfil: refused, not ignored.
+    tools: None = None
+    functions: None = None
+    logprobs: Literal[False] | None = None
+    audio: None = None
+    response_format: Json | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_strings(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value is not None and not all([value] if isinstance(value, str) else value):
+            raise ValueError("a stop string must not be empty")
+        return value
+
+    @field_validator("response_format")
+    @classmethod
+    def _plain_text(cls, value: Json | None) -> Json | None:
+        if value is not None and value.get("type") != "text":
+            raise ValueError("only the response format {'type': 'text'} is supported")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ChatRequest":
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        if self.candidates is not None and self.n > self.candidates:
+            raise ValueError(f"n is {self.n}, more than the {self.candidates} candidates that are sampled")
+        return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class ModerationRequest(BaseModel):
+    """`POST /v1/moderations`: one text or several."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input: str | Annotated[list[str], Field(min_length=1)]
+    model: str | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+def error(message: str, type: str, param: str | None = None, code: str | None = None) -> Json:
+    """The error envelope; always all four keys."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+def moderation_result(verdict: Verdict, policy: Policy) -> Json:
+    """One text's row: which objectives were reached, and every score."""
+    reached = {name: verdict.scores[name] >= o.threshold for name, o in policy.objectives.items()}
+    return {
+        "flagged": any(reached.values()),
+        "categories": reached,
+        "category_scores": dict(verdict.scores),
+        "category_applied_input_types": {name: ["text"] for name in policy.objectives},
+    }
+
+
+def moderation_block(verdicts: Sequence[Verdict | None], policy: Policy, model: str) -> Json:
+    """The inline moderation of one side; an error where a text could not be judged, never a silent pass."""
+    if any(v is not None and UNSCORED in v.because for v in verdicts):
+        return {
+            "type": "error",
+            "code": "moderation_failed",
+            "message": "the text could not be judged and was held back",
+        }
+    return {
+        "type": "moderation_results",
+        "model": model,
+        "results": [
+            {"type": "moderation_result", "model": model, **moderation_result(v, policy)}
+            for v in verdicts
+            if v is not None
+        ],
+    }
+
+
+def completion(decision: Decision, policy: Policy, explain: bool) -> Json:
+    """The whole answer, not streamed."""
+    return {
+        **_head(decision, "chat.completion"),
+        "choices": [
+            {
+                "index": i,
+                "message": {
+                    "role": "assistant",
+                    "content": reply.text,
+                    "refusal": None,
+                    "annotations": annotations(reply),
+                },
+                "finish_reason": reply.finish_reason,
+                "logprobs": None,
+            }
+            for i, reply in enumerate(decision.replies)
+        ],
+        "usage": usage(decision),
+        **_record(decision, policy, explain),
+    }
+
+
+def chunks(decision: Decision, policy: Policy, explain: bool, include_usage: bool) -> Iterator[Json]:
+    """The same answer as a stream of chunks. Everything in it has already been screened."""
+    head = _head(decision, "chat.completion.chunk")
+
+    def chunk(i: int, delta: Json, finish: str | None = None) -> Json:
+        return {**head, "choices": [{"index": i, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+
+    for i, reply in enumerate(decision.replies):
+        yield chunk(i, {"role": "assistant", "content": "", "refusal": None})
+        for piece in _pieces(reply.text):
+            yield chunk(i, {"content": piece})
+        last = chunk(i, {"annotations": annotations(reply)}, reply.finish_reason)
+        yield {**last, **_record(decision, policy, explain)} if i + 1 == len(decision.replies) else last
+    if include_usage:
+        yield {**head, "choices": [], "usage": usage(decision)}
+
+
+def annotations(reply: Reply) -> list[Json]:
+    """Sources in the shape that clients know; indices into the reply."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": citation.start,
+                "end_index": citation.end,
+                "url": citation_url(citation),
+                "title": citation.quote.passage.title,
+            },
+        }
+        for citation in (reply.grounding.citations if reply.grounding else ())
+    ]
+
+
+def citation_url(citation: Citation) -> str:
+    """The document's own URL, else a name for it in the local corpus."""
+    return citation.quote.passage.url or f"corpus:{citation.quote.passage.document_id}"
+
+
+def sources(reply: Reply, choice: int) -> list[Json]:
+    """Sources with both spans: in the reply of that choice, and in the document that is quoted."""
+    return [
+        {
+            "choice": choice,
+            "claim": {"text": citation.claim, "start": citation.start, "end": citation.end},
+            "document": citation.quote.passage.document_id,
+            "passage": citation.quote.passage.id,
+            "title": citation.quote.passage.title,
+            "url": citation_url(citation),
+            "source": citation.quote.passage.source,
+            "quote": {"text": citation.quote.text, "start": citation.quote.start, "end": citation.quote.end},
+            "support": round(citation.score, 4),
+            "bm25": round(citation.bm25, 4),
+        }
+        for citation in (reply.grounding.citations if reply.grounding else ())
+    ]
+
+
+def usage(decision: Decision) -> Json:
+    written = sum(reply.tokens for reply in decision.replies)
+    return {
+        "prompt_tokens": decision.prompt_tokens,
+        "completion_tokens": written,
+        "total_tokens": decision.prompt_tokens + written,
+    }
+
+
+def _head(decision: Decision, kind: str) -> Json:
+    return {
+        "id": decision.id,
+        "object": kind,
+        "created": decision.created,
+        "model": decision.model,
+        "system_fingerprint": f"{decision.versions['safety']}-{decision.versions['policy']}",
+    }
+
+
+def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
+    model = f"winnow-safety-{decision.versions['safety']}"
+    verdicts = [reply.verdict for reply in decision.replies]
+    if not any(verdicts) and decision.judged and all(UNSCORED in j.verdict.because for j in decision.judged):
+        verdicts = [decision.judged[0].verdict]  # nothing could be judged: say so
+    record: Json = {
+        "moderation": {
+            "input": moderation_block([decision.input_verdict], policy, model),
+            "output": moderation_block(verdicts, policy, model),
+        },
+        "winnow": {
+            "sampled": len(decision.judged),
+            "with_evidence": sum(j.with_evidence for j in decision.judged),
+            "dropped": len(decision.dropped),
+            "dropped_by": dict(decision.dropped_by.most_common()),
+            "attempts": decision.attempts,
+            "input_blocked": decision.blocked_input,
+            "sources": [source for i, reply in enumerate(decision.replies) for source in sources(reply, i)],
+            "groundedness": groundedness(decision.replies),
+            "sampled_tokens": sum(j.candidate.tokens for j in decision.judged),
+            "seed": decision.seed,
+            "seconds": {phase: round(seconds, 4) for phase, seconds in decision.seconds.items()},
+            "versions": dict(decision.versions),
+        },
+    }
+    if explain:
+        record["winnow"]["verdicts"] = [
+            {
+                "dropped": not j.kept,
+                "because": list(j.verdict.because) or ([j.reason] if j.reason else []),
+                "flagged": list(j.verdict.flagged),
+                "unsafe": j.verdict.unsafe,
+                "scores": dict(j.verdict.scores),
+                "mean_log_likelihood": j.candidate.mean_log_likelihood,
+                "with_evidence": j.with_evidence,
+                "attempt": j.attempt,
+            }
+            for j in decision.judged
+        ]
+    return record
+
+
+def groundedness(replies: Sequence[Reply]) -> Json | None:
+    """Claims and supported claims of all choices; `score` null without claims (law 5), the whole null when not looked for."""
+    found = [reply.grounding for reply in replies if reply.grounding is not None]
+    if not found:
+        return None
+    claims, supported = sum(g.claim_count for g in found), sum(g.supported_count for g in found)
+    return {"claims": claims, "supported": supported, "score": supported / claims if claims else None}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    for at, character in enumerate(text):
+        if character.isspace() and at > start:
+            yield text[start:at]
+            start = at
+    if start < len(text):
+        yield text[start:]
+
+
+def moderations(verdicts: Sequence[Verdict], policy: Policy, version: str) -> Json:
+    """The answer of `POST /v1/moderations`."""
+    return {
+        "id": f"modr-{uuid.uuid4().hex}",
+        "model": f"winnow-safety-{version}",
+        "results": [moderation_result(verdict, policy) for verdict in verdicts],
+    }
+
+
+def models(names: Sequence[str]) -> Json:
+    """The answer of `GET /v1/models`."""
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "winnow"} for name in names],
+    }

@@ -1,0 +1,204 @@
+"""Laws 4 and 5: a citation is true, and absence is not support."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from retrieval import Document, Hit, Index, coverage, ground, sentences
+from retrieval.citations import is_claim
+
+KENYA = Document(
+    "kenya",
+    "Kenya",
+    "The capital of Kenya is Nairobi. Mombasa is the main port of Kenya. Kenya has 47 counties.\n"
+    "Lake Turkana lies in the north. It is the largest desert lake in the world.",
+)
+UGANDA = Document("uganda", "Uganda", "The capital of Uganda is Kampala. Uganda has 135 districts. It has tea.")
+PERU = Document("peru", "Peru", "The capital of Peru is Lima. Peru has llamas and 24 departments.")
+INDEX = Index.build([KENYA, UGANDA, PERU])
+
+FACTS = [document.text[start:end] for document in (KENYA, UGANDA, PERU) for start, end in sentences(document.text)]
+FALSE = ["The capital of Kenya is Mombasa.", "Zorblax eats 917 frobnicators.", "Peru does not have llamas."]
+IDLE = ["Hello!", "How are you?", "I think so.", "Let me know.", "Maybe.", "Wow \U0001f600", "\u0000", "—"]
+ODD = st.text(max_size=40)
+GAP = st.sampled_from([" ", "\n", "  ", "\n- ", "\u2028", " \u200b", " é́ "])
+
+
+def joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(st.tuples(parts, GAP), max_size=6).map(lambda pairs: "".join(part + gap for part, gap in pairs))
+
+
+TEXTS = joined(st.sampled_from(FACTS) | ODD)
+REPLIES = joined(st.sampled_from(FACTS) | st.sampled_from(FALSE) | st.sampled_from(IDLE) | ODD)
+
+
+def documents_of(texts: list[str]) -> dict[str, Document]:
+    return {str(n): Document(str(n), ("Kenya", "", "Uganda")[n % 3], text) for n, text in enumerate(texts)}
+
+
+@given(st.lists(TEXTS, max_size=4), REPLIES, ODD | st.just("What is the capital of Kenya?"), st.integers(2, 40))
+def test_law_4_a_citation_is_true(texts: list[str], reply: str, question: str, words: int) -> None:
+    documents = documents_of(texts)
+    index = Index.build(documents.values(), words=words)
+    for citation in ground(reply, index, question, threshold=0.1).citations:
+        quote = citation.quote
+        assert index.passage(quote.passage.id) == quote.passage
+        assert documents[quote.passage.document_id].text[quote.start : quote.end] == quote.text != ""
+        assert quote.passage.start <= quote.start < quote.end <= quote.passage.end
+        assert reply[citation.start : citation.end] == citation.claim != ""
+        assert 0.1 <= citation.score <= 1
+        assert citation.bm25 > 0
+
+
+@given(st.lists(TEXTS, max_size=4), REPLIES)
+def test_law_5_every_claim_is_listed_and_only_citations_count(texts: list[str], reply: str) -> None:
+    grounding = ground(reply, Index.build(documents_of(texts).values()))
+    spans = [(start, end) for start, end in sentences(reply) if is_claim(reply[start:end])]
+    assert [(claim.start, claim.end) for claim in grounding.claims] == spans
+    assert all(claim.text == reply[claim.start : claim.end] for claim in grounding.claims)
+    assert grounding.supported_count == sum(claim.citation is not None for claim in grounding.claims)
+    assert grounding.score == (grounding.supported_count / len(spans) if spans else None)
+
+
+@given(st.lists(st.sampled_from(IDLE), max_size=6).map("\n".join))
+def test_law_5_a_reply_without_claims_is_not_applicable(reply: str) -> None:
+    grounding = ground(reply, INDEX)
+    assert (grounding.claims, grounding.score) == ((), None)
+
+
+@given(REPLIES)
+def test_law_5_a_claim_without_a_source_is_listed_and_lowers_the_score(reply: str) -> None:
+    before = ground(reply, INDEX)
+    after = ground(f"{reply}\nZorblax eats 917 frobnicators.", INDEX)
+    assert after.claim_count == before.claim_count + 1
+    assert after.claims[-1].citation is None
+    assert after.score is not None
+    assert after.score < before.score if before.score else after.score == 0
+
+
+@given(REPLIES)
+def test_law_5_an_index_of_nothing_supports_nothing(reply: str) -> None:
+    grounding = ground(reply, Index.build([]))
+    assert grounding.citations == ()
+    assert grounding.score == (0 if grounding.claims else None)
+
+
+class LyingRetriever:
+    """An engine that answers with passages that its index does not hold in this form."""
+
+    def __init__(self, **changes: object) -> None:
+        self.passage = INDEX.passage
+        self._changes = changes
+
+    def search(self, query: str, k: int = 5) -> list[Hit]:
+        return [replace(hit, passage=replace(hit.passage, **self._changes)) for hit in INDEX.search(query, k)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"id": "nowhere#1"}, {"start": 5}, {"text": "The capital of Kenya is Mombasa."}, {"document_id": "x"}]
+)
+def test_law_4_a_passage_that_the_index_does_not_hold_is_never_cited(changes: dict[str, object]) -> None:
+    reply = "The capital of Kenya is Nairobi. The capital of Kenya is Mombasa."
+    assert ground(reply, INDEX).supported_count == 1
+    assert ground(reply, LyingRetriever(**changes)).supported_count == 0
+
+
+class BareRetriever:
+    """The least an engine can be: search and nothing else."""
+
+    def search(self, query: str, k: int = 5) -> list[Hit]:
+        return INDEX.search(query, k)
+
+
+def test_an_engine_that_only_searches_will_do() -> None:
+    assert ground("The capital of Kenya is Nairobi.", BareRetriever()).score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "quote"),
+    [
+        ("", "The capital of Kenya is Nairobi.", "The capital of Kenya is Nairobi."),
+        ("", "Nairobi is Kenya's capital city.", "The capital of Kenya is Nairobi."),
+        ("How many counties are in Kenya?", "It has 47 counties.", "Kenya has 47 counties."),
+        ("", "Uganda grows tea. It has 135 districts.", "Uganda has 135 districts."),
+        ("What is the capital of Kenya?", "The capital is Nairobi.", "The capital of Kenya is Nairobi."),
+        (
+            "",
+            "Lake Turkana is the largest desert lake in the world.",
+            "Lake Turkana lies in the north. It is the largest desert lake in the world.",
+        ),
+        (
+            "",
+            "The capital of Uganda is Kampala and Uganda has 135 districts.",
+            "The capital of Uganda is Kampala. Uganda has 135 districts.",
+        ),
+    ],
+)
+def test_a_true_claim_cites_its_quote(question: str, reply: str, quote: str) -> None:
+    citation = ground(reply, INDEX, question).claims[-1].citation
+    assert citation is not None
+    assert citation.quote.text == quote
+
+
+@pytest.mark.parametrize(
+    ("question", "reply"),
+    [
+        ("", "The capital of Kenya is Mombasa."),
+        ("", "Mombasa is the capital of Kenya."),  # both sentences together hold every word of it
+        ("What is the capital of Uganda?", "The capital is Nairobi."),
+        ("How many counties does Peru have?", "It has 47 counties."),
+        ("", "It has 47 counties."),  # what has?
+        ("", "The capital of Uganda is Kampala and Uganda has 47 counties."),
+        ("", "Uganda has 135 districts and Uganda has 135 towns."),
+        ("", "Kenya has 46 counties."),
+        ("", "Peru has no llamas."),
+        ("", "word " * 5000),
+    ],
+)
+def test_a_false_or_dangling_claim_is_not_cited(question: str, reply: str) -> None:
+    grounding = ground(reply, INDEX, question)
+    assert grounding.claims[-1].citation is None
+    assert grounding.score == 0
+
+
+def test_a_citation_from_a_later_passage_has_offsets_in_the_document() -> None:
+    index = Index.build([KENYA], words=6)
+    citation = ground("Kenya has 47 counties.", index).claims[0].citation
+    assert len(index) > 2
+    assert citation is not None
+    assert citation.quote.passage.start > 0
+    assert KENYA.text[citation.quote.start : citation.quote.end] == "Kenya has 47 counties."
+
+
+def test_support_is_the_share_of_supported_claims() -> None:
+    grounding = ground("Hello! Kenya has 47 counties. Kenya has 99 volcanoes. Anything else?", INDEX)
+    assert (grounding.claim_count, grounding.supported_count, grounding.score) == (2, 1, 0.5)
+
+
+def test_the_same_input_gives_the_same_grounding() -> None:
+    reply = " ".join(FACTS + FALSE)
+    assert ground(reply, INDEX, "Kenya?") == ground(reply, Index.build([KENYA, UGANDA, PERU]), "Kenya?")
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
+def test_a_threshold_that_lets_everything_or_nothing_through_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        ground("Text.", INDEX, threshold=threshold)
+
+
+def test_k_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ground("Text.", INDEX, k=0)
+
+
+def test_coverage_counts_title_and_text() -> None:
+    assert coverage("What is the capital of Kenya?", INDEX.passage("kenya#1"), INDEX.weight) == 1.0
+    assert coverage("What is the capital of Kenya?", INDEX.passage("peru#1"), INDEX.weight) < 0.6
+
+
+@given(st.sampled_from(FACTS))
+def test_a_fact_of_the_corpus_is_cited_from_it(fact: str) -> None:
+    assume(is_claim(fact) and not fact.startswith("It "))
+    assert ground(fact, INDEX).score == 1.0
