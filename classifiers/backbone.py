@@ -7,6 +7,7 @@ encoder (area under the ROC curve .69 against .43 on public data alone), and LaM
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ class Backbone:
 
         A reply longer than `WINDOW_TOKENS` is read in overlapping windows, so that none of it goes unread.
         """
+        if not replies:
+            return []
         prefix = self._prefix(context, role)
         windows = [self._windows(reply) for reply in replies]
         flat = [window for group in windows for window in group]
@@ -91,7 +94,7 @@ class Backbone:
             shared.batch_repeat_interleave(len(part))
             spans = [(0, len(window)) for window in part]
             parts.append(self._states([window + suffix for window in part], spans, shared, len(prefix)))
-        return np.concatenate(parts) if parts else np.empty((0, self.width), np.float16)
+        return np.concatenate(parts)
 
     def _states(self, ids: list[list[int]], spans: list[tuple[int, int]], cache: Any, past: int) -> Features:
         # Rows are padded on the right: attention is causal, so padding cannot reach the tokens that are read.
@@ -112,7 +115,9 @@ class Backbone:
             mean = states[:, i, start:end].mean(dim=1)
             last = states[:, i, len(ids[i]) - 1]
             rows.append(torch.cat([mean, last], dim=1).flatten())
-        return torch.stack(rows).clamp(-6e4, 6e4).half().numpy()
+        found = torch.stack(rows)
+        # Held within half precision; but what is not finite is an error, and must not pass for a large number.
+        return found.clamp(-6e4, 6e4).masked_fill(~found.isfinite(), torch.nan).half().numpy()
 
     def _prefix(self, context: Sequence[Turn], role: str) -> list[int]:
         # The most recent turns are kept when the context is longer than fits.
@@ -150,6 +155,15 @@ def _first_layers(trunk: Any, count: int) -> Any:
     """The trunk without its last layers and final norm, sharing its weights: what is above the highest layer read is not run."""
     short = copy.copy(trunk)
     short._modules = dict(trunk._modules)
-    short.layers = torch.nn.ModuleList(list(trunk.layers)[:count])
+    short.layers = torch.nn.ModuleList(_unhooked(layer) for layer in list(trunk.layers)[:count])
     short.norm = torch.nn.Identity()
+    short._output_capturing_hooks_installed = False
     return short
+
+
+def _unhooked(layer: Any) -> Any:
+    # Transformers records states by hooks that stay on the layer: one that two trunks share would be recorded twice, and
+    # the second trunk would read the wrong layers.
+    twin = copy.copy(layer)
+    twin._forward_hooks = OrderedDict()
+    return twin

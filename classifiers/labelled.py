@@ -69,7 +69,7 @@ def read_labelled(path: Path) -> list[Example]:
     ids: dict[str, str] = {}
     labels: dict[tuple[tuple[Turn, ...], str, str], tuple[frozenset[str], str]] = {}
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
             if not line.strip():
                 continue
             where = f"{file.name}:{number}"

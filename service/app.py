@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -119,15 +119,24 @@ def _wants(request: wire.ChatRequest, corridor: Corridor) -> Wants:
 
 
 def _add_error_envelope(app: FastAPI) -> None:
-    def answer(status: int, message: str, param: str | None = None, code: str | None = None) -> JSONResponse:
+    def answer(
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> JSONResponse:
         kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
-        headers = {"Retry-After": "5"} if status == 429 else None
         return JSONResponse(wire.error(message, kind, param, code), status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"] if part != "body") or None
+        if first["type"] == "json_invalid":
+            reason = first["ctx"]["error"]
+            return answer(400, f"body: not JSON at character {first['loc'][-1]}: {reason}", None, "json_invalid")
+        unnamed = ("body", wire.ONE, wire.MANY)
+        param = ".".join(str(part) for part in first["loc"] if part not in unnamed) or None
         message = first["msg"].removeprefix("Value error, ")
         return answer(400, f"{param or 'body'}: {message}", param, first["type"])
 
@@ -141,11 +150,11 @@ def _add_error_envelope(app: FastAPI) -> None:
 
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        return answer(429, str(error), None, "queue_full")
+        return answer(429, str(error), None, "queue_full", {"Retry-After": "5"})
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail))
+        return answer(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:

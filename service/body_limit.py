@@ -1,6 +1,7 @@
 """A limit on the bytes of a request body, declared or not. Pure ASGI; knows nothing of what the body means."""
 
 import json
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,14 +39,15 @@ class BodyLimit:
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if arrived > self._max_bytes and not started:
+                return  # the app's own answer to a body that could not be read; ours follows
             started = True
             await send(message)
 
-        try:
+        with suppress(_TooLarge):
             await self._app(scope, counted, watched)
-        except _TooLarge:
-            if not started:
-                await self._refuse(send)
+        if arrived > self._max_bytes and not started:
+            await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
         message = f"the request body has more than {self._max_bytes} bytes (max_body_bytes)"

@@ -58,8 +58,13 @@ class Corridor:
         blocked = wants.block_input and input_verdict.dropped
         while not survivors and attempt < 2 and not blocked:
             told = steered(messages, self.policy.steering) if attempt else messages
-            with clock("generate"):
-                drawn = self._sample(told, hits, wants, seed, attempt)
+            try:
+                with clock("generate"):
+                    drawn = self._sample(told, hits, wants, seed, attempt)
+            except PromptTooLong:
+                if not attempt:
+                    raise
+                break  # there is no room for the steering prompt
             with clock("screen"):
                 verdicts = self._screen(messages, [candidate.text for candidate, _ in drawn], "assistant")
             fresh = [Judged(c, v, e, attempt) for (c, e), v in zip(drawn, verdicts, strict=True)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +119,7 @@ def evaluate(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1) + "\n")
         print_report(report, Console())
-        console.print(f"written to {output}")
+        console.print(f"written to {output}", markup=False, soft_wrap=True)
 
 
 @app.command(
@@ -135,7 +136,7 @@ def build_index(
         with _progress("reading", None) as advance:
             documents, skipped = read_documents(paths, lambda _: advance(1))
         for each in skipped:
-            console.print(f"skipped {each.path}: {each.reason}", style="yellow", markup=False)
+            console.print(f"skipped {each.path}: {each.reason}", style="yellow", markup=False, soft_wrap=True)
         if not documents:
             raise ValueError(
                 f"no documents were found in {', '.join(map(str, paths))}; looked for .md, .txt and .jsonl"
@@ -143,7 +144,8 @@ def build_index(
         with console.status(f"indexing {len(documents)} documents"):
             index = Index.build(documents)
             index.save(output)
-        console.print(f"{output}: {index.document_count} documents, {len(index)} passages, {len(skipped)} skipped")
+        counts = f"{index.document_count} documents, {len(index)} passages, {len(skipped)} skipped"
+        console.print(f"{output}: {counts}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: winnow train --datasets ../shared/datasets")
@@ -155,20 +157,22 @@ def train(
 ) -> None:
     """Train the safety classifier as it is shipped; takes under two hours on two cores, and goes on after a kill."""
     with _plain_errors():
-        from classifiers.training import train as run
-
         from classifiers.safety import SHIPPED
+        from classifiers.training import train as run
         from data import LABELLED
 
         target = output or SHIPPED
         run(datasets, labelled or LABELLED, target, seed, _progress, console)
-        console.print(f"written to {target}")
+        console.print(f"written to {target}", markup=False, soft_wrap=True)
 
 
 def _settings(**options: Any) -> Any:
     from service.settings import Settings
 
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"winnow.toml: cannot be read as TOML: {error}") from error
 
 
 def _assembled(settings: Any) -> Any:
@@ -194,7 +198,7 @@ def _plain_errors() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        console.print(f"error: setting {name}: {first['msg']}", style="red", markup=False)
+        console.print(f"error: setting {name}: {first['msg']}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
     except (ValueError, LookupError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)

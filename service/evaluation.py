@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from classifiers import OBJECTIVES, Safety, Verdict
@@ -86,7 +87,7 @@ def print_report(report: Report, out: Console) -> None:
             table.add_column(heading, justify="right")
         for name, row in rows.items():
             figures = (row[key] for key in ("auroc", "auprc", "recall", "precision", "over_refusal"))
-            table.add_row(name, str(row["n"]), str(row["unsafe"]), *(_cell(figure) for figure in figures))
+            table.add_row(escape(name), str(row["n"]), str(row["unsafe"]), *(_cell(figure) for figure in figures))
         out.print(table)
 
 

@@ -11,6 +11,9 @@ import torch
 
 from classifiers import models
 
+COLDEST = 1e-5
+"""A lower temperature is greedy: logits divided by it would leave the range of a float."""
+
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
@@ -77,6 +80,8 @@ class LocalGenerator:
         self.name = name
         self._model, self._tokenizer = model, tokenizer
         self._max_input_tokens = max_input_tokens
+        marked = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        self._special = sorted({*tokenizer.all_special_tokens, *marked}, key=len, reverse=True)
         ends = model.generation_config.eos_token_id
         self._ends = torch.tensor(
             sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
@@ -99,9 +104,11 @@ class LocalGenerator:
         if n < 1:
             raise ValueError(f"n is {n}; at least 1 candidate must be drawn")
         prompt = self._prompt(messages)
-        longest = min(self._max_input_tokens, getattr(self._model.config, "max_position_embeddings", 1 << 30))
-        if len(prompt) + 1 > longest:
+        positions = getattr(self._model.config, "max_position_embeddings", 1 << 30)
+        longest = min(self._max_input_tokens, positions - 1)
+        if len(prompt) > longest:
             raise PromptTooLong(len(prompt), longest)
+        most = min(sampling.max_tokens, positions - len(prompt))
         random = torch.Generator().manual_seed(sampling.seed)
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
         cache = read.past_key_values
@@ -112,14 +119,14 @@ class LocalGenerator:
         likelihood = [0.0] * n
         done: list[str | None] = [None] * n
         texts = [""] * n
-        for step in range(sampling.max_tokens):
+        for step in range(most):
             tokens, logs = _draw(logits.float(), sampling, random)
             for i in range(n):
                 if done[i] is None:
                     drawn[i].append(int(tokens[i]))
                     likelihood[i] += float(logs[i])
                     done[i], texts[i] = self._finished(drawn[i], sampling.stop)
-            if all(done) or step + 1 == sampling.max_tokens:
+            if all(done) or step + 1 == most:
                 break
             position = torch.full((n, 1), len(prompt) + step)
             logits = self._model(
@@ -157,7 +164,7 @@ class LocalGenerator:
 
     def _defused(self, content: str) -> str:
         # A special token that somebody typed must not end their turn and begin another.
-        for token in self._tokenizer.all_special_tokens:
+        for token in self._special:
             content = content.replace(token, token[0] + " " + token[1:])
         return content
 
@@ -165,7 +172,7 @@ class LocalGenerator:
 def _draw(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row and its log-probability under the untempered distribution: (n, vocabulary) -> (n,), (n,)."""
     top, ids = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         choice = torch.zeros(len(logits), 1, dtype=torch.long)
     else:
         probabilities = torch.softmax(top / sampling.temperature, dim=-1)

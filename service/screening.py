@@ -6,6 +6,7 @@ Knows time limits and faults. Does not know how scores are made.
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Sequence
 
 from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
@@ -48,13 +49,20 @@ def _scored(
     def work() -> None:
         try:
             answer.put(scorer.scores(context, texts, role))
-        except Exception:
-            log.exception("judging failed")
+        except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
+            # Without the error's message: it may quote the text (law 7).
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("judging failed with %s\n%s", type(error).__name__, where)
             answer.put(None)
         finally:
             _slots.release()
 
-    threading.Thread(target=work, daemon=True, name="winnow-judge").start()
+    try:
+        threading.Thread(target=work, daemon=True, name="winnow-judge").start()
+    except RuntimeError:
+        _slots.release()
+        log.error("no thread could be started to judge in")
+        return None
     try:
         return answer.get(timeout=seconds)
     except queue.Empty:

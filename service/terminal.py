@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
+from rich.text import Text
 
 from service.chat import Corridor, Wants
 from service.decisions import Decision
@@ -41,17 +42,17 @@ def show(decision: Decision, out: Console) -> None:
     """The reply with numbered sources, and one line on what happened to the candidates."""
     reply = decision.replies[0]
     citations = reply.grounding.citations if reply.grounding else ()
-    text, at = "", 0
+    shown, at = Text(), 0
     for number, citation in enumerate(citations, 1):
-        text += escape(reply.text[at : citation.end]) + f" [cyan]({number})[/]"
+        shown.append(reply.text[at : citation.end]).append(f" ({number})", "cyan")
         at = citation.end
-    out.print(Panel(text + escape(reply.text[at:]), title="winnow", title_align="left", expand=False))
+    out.print(Panel(shown.append(reply.text[at:]), title="winnow", title_align="left", expand=False))
     for number, citation in enumerate(citations, 1):
         passage = citation.quote.passage
-        out.print(
-            f'  [cyan]({number})[/] [bold]{escape(passage.title)}[/] "{escape(citation.quote.text)}" '
-            f"[dim]{escape(citation_url(citation))}, support {citation.score:.2f}[/]"
+        source = Text.assemble(
+            "  ", (f"({number})", "cyan"), " ", (passage.title, "bold"), f' "{citation.quote.text}" '
         )
+        out.print(source.append(f"{citation_url(citation)}, support {citation.score:.2f}", "dim"))
     reasons = ", ".join(f"{name} {count}" for name, count in decision.dropped_by.most_common())
     dropped = f"{len(decision.dropped)} dropped" + (f" ({reasons})" if reasons else "")
     seconds = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in decision.seconds.items())

@@ -7,7 +7,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from classifiers import Policy, Verdict
 from classifiers.verdicts import UNSCORED
@@ -20,16 +30,31 @@ MAX_CANDIDATES = 64
 Json = dict[str, Any]
 
 
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON may escape half of a surrogate pair; no tokenizer reads it
+        raise ValueError(f"character {error.start} is half of a surrogate pair, not text") from error
+    return text
+
+
+# A union's errors name the branch that was meant. The tags are no part of the request: `app.py` leaves them out.
+ONE, MANY = "<one>", "<many>"
+Text = Annotated[str, AfterValidator(_whole)]
+OneOrMany = Discriminator(lambda value: MANY if isinstance(value, list) else ONE)
+OneText = Annotated[Text, Tag(ONE)]
+
+
 class TextPart(BaseModel):
     """A text content part; images and audio are refused, not ignored."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[OneText | Annotated[list[TextPart], Field(min_length=1), Tag(MANY)], OneOrMany]
 
     @property
     def text(self) -> str:
@@ -80,7 +105,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1, le=1024)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Annotated[OneText | Annotated[list[Text], Field(max_length=4), Tag(MANY)], OneOrMany] | None = None
     seed: int | None = Field(None, ge=0, le=2**53)
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -108,13 +133,20 @@ class ChatRequest(BaseModel):
             raise ValueError("only the response format {'type': 'text'} is supported")
         return value
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "ChatRequest":
-        if self.messages[-1].role != "user":
+    @field_validator("messages")
+    @classmethod
+    def _user_asks(cls, value: list[ChatMessage]) -> list[ChatMessage]:
+        if value[-1].role != "user":
             raise ValueError("the last message must be the user's")
-        if self.candidates is not None and self.n > self.candidates:
-            raise ValueError(f"n is {self.n}, more than the {self.candidates} candidates that are sampled")
-        return self
+        return value
+
+    @field_validator("candidates")
+    @classmethod
+    def _enough_candidates(cls, value: int | None, info: ValidationInfo) -> int | None:
+        n = info.data.get("n", 1)
+        if value is not None and n > value:
+            raise ValueError(f"n is {n}, more than the {value} candidates that are sampled")
+        return value
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -128,7 +160,7 @@ class ModerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    input: str | Annotated[list[str], Field(min_length=1)]
+    input: Annotated[OneText | Annotated[list[Text], Field(min_length=1), Tag(MANY)], OneOrMany]
     model: str | None = None
 
     @property

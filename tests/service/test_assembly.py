@@ -1,0 +1,170 @@
+"""What is damaged or missing stops the start: no request ever meets it."""
+
+import functools
+import json
+
+import pytest
+
+from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety
+from classifiers.backbone import Backbone
+from classifiers.readout import Readout, Scorer
+from retrieval import DamagedIndex, Index
+from service import assembly
+from service.assembly import assemble, load_index
+from service.chat import Wants
+from service.generator import LocalGenerator
+from service.settings import Settings
+from tests.service.scripted import ASKS_NOTHING, DOCUMENTS, INDEX, POLICY
+
+
+@pytest.fixture
+def parts(tmp_path, tiny_model, monkeypatch):
+    """Settings for whole parts in a folder: index, policy file, weights; with a tiny model for generator and classifier."""
+    model, tokenizer = tiny_model
+    backbone = Backbone(model, tokenizer, layers=(1, 2))
+    INDEX.save(tmp_path / "index")
+    (tmp_path / "policy.toml").write_text('preset = "strict"\n')
+    scorer = Scorer(Readout(backbone.width, 4, 1 + len(OBJECTIVES), 1), OBJECTIVES, "tiny", "test-1")
+    scorer.save(tmp_path / "weights")
+    monkeypatch.setattr(Safety, "load", functools.partial(Safety.load, folder=tmp_path / "weights"))
+    monkeypatch.setattr(Backbone, "load", lambda name: backbone)
+    for part in tiny_model:
+        part.save_pretrained(tmp_path / "model")
+    return Settings(
+        model=str(tmp_path / "model"),
+        index=tmp_path / "index",
+        policy=str(tmp_path / "policy.toml"),
+        max_input_tokens=400,
+    )
+
+
+def test_whole_parts_make_a_corridor_that_answers(parts):
+    corridor = assemble(parts)
+    assert corridor.index.passages == INDEX.passages
+    assert corridor.policy.preset == "strict"
+    assert corridor.safety.policy is corridor.policy
+    assert corridor.generator.name == parts.model
+    assert len(corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1)).replies) == 1
+
+
+def test_the_prompt_limit_of_the_settings_is_the_generators(parts):
+    with pytest.raises(ValueError, match="limit is 400"):
+        assemble(parts).reply([{"role": "user", "content": "x" * 400}], Wants(candidates=1))
+
+
+def flip(path):
+    """One bit of a file's middle is not what was written."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["passages.jsonl", "tokens.json", "manifest.json"])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_damaged_index_stops_the_start(parts, name, damage):
+    damage(parts.index / name)
+    with pytest.raises(DamagedIndex, match=name):
+        assemble(parts)
+
+
+def test_an_index_that_is_not_there_stops_the_start(parts, tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        assemble(parts.model_copy(update={"index": tmp_path / "elsewhere"}))
+
+
+@pytest.mark.parametrize("name", ["readout.safetensors", "config.json", "checksums.json"])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_damaged_weights_stop_the_start(parts, tmp_path, name, damage):
+    damage(tmp_path / "weights" / name)
+    with pytest.raises(DamagedWeights):
+        assemble(parts)
+
+
+def test_weights_that_score_other_objectives_than_the_policy_names_stop_the_start(parts, tmp_path):
+    scorer = Scorer.load(tmp_path / "weights", OBJECTIVES)
+    Scorer(scorer.readout, ("manners", *OBJECTIVES[1:]), "tiny", "test-1").save(tmp_path / "weights")
+    with pytest.raises(ValueError, match="manners"):
+        assemble(parts)
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("preset = ", "TOML"),
+        ('preset = "lax"', "lax"),
+        ("[objectives.manners]\nthreshold = 0.5", "manners"),
+        ("[objectives.violence]\nthreshold = 0", "violence.threshold"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_stops_the_start(parts, tmp_path, written, named):
+    (tmp_path / "policy.toml").write_text(written)
+    with pytest.raises(PolicyError, match=named):
+        assemble(parts)
+
+
+def test_a_policy_that_is_neither_preset_nor_file_stops_the_start(parts):
+    with pytest.raises(PolicyError, match="lenient"):
+        assemble(parts.model_copy(update={"policy": "lenient"}))
+
+
+def test_a_model_that_is_not_there_stops_the_start(parts, tmp_path):
+    (tmp_path / "model" / "config.json").unlink()
+    with pytest.raises(ModelNotFound, match="model"):
+        assemble(parts)
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    """A sample corpus of four documents, an empty cache, and how often an index was built."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    lines = [json.dumps({"id": d.id, "title": d.title, "text": d.text}) for d in DOCUMENTS]
+    (corpus / "four.jsonl").write_text("\n".join(lines))
+    monkeypatch.setattr(assembly, "CORPUS", corpus)
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    built = []
+    build = Index.build
+    monkeypatch.setattr(Index, "build", lambda documents: built.append(documents) or build(documents))
+    return corpus, tmp_path / "cache" / "index", built
+
+
+def test_without_an_index_the_sample_corpus_is_indexed_once(sample):
+    _, _, built = sample
+    first, second = load_index(Settings()), load_index(Settings())
+    assert first.document_count == second.document_count == 4
+    assert len(built) == 1
+
+
+def test_a_changed_sample_corpus_is_indexed_again(sample):
+    corpus, _, built = sample
+    load_index(Settings())
+    (corpus / "fifth.jsonl").write_text(json.dumps({"id": "fifth", "text": "A fifth document."}))
+    assert load_index(Settings()).document_count == 5
+    assert len(built) == 2
+
+
+def test_a_damaged_sample_index_is_built_again_with_a_warning(sample, caplog):
+    _, cache, built = sample
+    load_index(Settings())
+    (folder,) = cache.iterdir()
+    flip(folder / "passages.jsonl")
+    assert load_index(Settings()).document_count == 4
+    assert len(built) == 2
+    assert "passages.jsonl" in caplog.text
+
+
+def test_what_the_sample_index_finds_is_in_the_sample_corpus(sample):
+    found = load_index(Settings()).search("What is the capital of Kenya?", 1)
+    assert found[0].passage.text == DOCUMENTS[0].text
+
+
+def test_the_shipped_policy_is_the_default(parts):
+    assert assemble(parts.model_copy(update={"policy": "balanced"})).policy == POLICY
+
+
+def test_generators_are_not_loaded_before_the_rest_is_known_to_be_whole(parts, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(LocalGenerator, "load", lambda *args: loaded.append(args))
+    with pytest.raises(PolicyError):
+        assemble(parts.model_copy(update={"policy": "lenient"}))
+    assert loaded == []

@@ -1,0 +1,374 @@
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from classifiers import Safety, load_policy
+from retrieval import Index
+from service.cli import app
+from service.decisions import Decision
+from service.settings import Settings
+from tests.service.scripted import GLAD, JudgingSafety, ScriptedGenerator, make_corridor, scores_of
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_loaded(monkeypatch, tmp_path):
+    """The scripted classifier under the policy that is asked for, in a folder of the test's own."""
+
+    def load(policy=None):
+        return JudgingSafety({"bomb": {"weapons": 0.4}, "rude": {"hate": 0.9}}, load_policy(policy))
+
+    monkeypatch.setattr(Safety, "load", load)
+    monkeypatch.setattr("service.assembly.LocalGenerator.load", lambda name, limit: ScriptedGenerator([GLAD], limit))
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*words, **options):
+    return CliRunner().invoke(app, [str(word) for word in words], **options)
+
+
+def refusal(result):
+    """The one clear line of a command that ended with exit code 2 and wrote nothing else."""
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip() and "━" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def written(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# --help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_says_what_it_does_and_has_one_example_that_can_be_run(name):
+    shown = " ".join(run(name, "--help").output.replace("│", " ").split())
+    command = COMMANDS[name]
+    assert " ".join(command.help.split()) in shown
+    assert shown.count("Example: ") == 1
+    example = shown.split("Example: ")[1]
+    for line in example.split(", then "):
+        program, which, *words = shlex.split(line)
+        assert program == "winnow"
+        COMMANDS[which].make_context(which, words)  # raises where an option or an argument does not exist
+    assert example.startswith(f"winnow {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_explained(name):
+    for parameter in COMMANDS[name].params:
+        assert parameter.help or parameter.name == "help", parameter.name
+
+
+def test_without_a_command_the_commands_are_listed():
+    shown = run().output
+    assert all(name in shown for name in ("serve", "chat", "screen", "eval", "index", "train"))
+
+
+# index
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "tea.md").write_text("# Tea\n\nTea is a drink made from leaves.")
+    (folder / "broken.jsonl").write_text('{"text": "Bees make honey."}\n{"text": \n{"title": "no text"}\n')
+    (folder / "binary.txt").write_bytes(b"\x00\x01\x02")
+    return folder
+
+
+def test_index_names_what_it_skips_and_why_and_indexes_the_rest(notes, tmp_path):
+    result = run("index", notes, "--output", tmp_path / "made")
+    assert result.exit_code == 0
+    skipped = [line for line in result.stderr.splitlines() if line.startswith("skipped ")]
+    assert [line.split(": ")[0] for line in skipped] == [
+        f"skipped {notes / 'binary.txt'}",
+        f"skipped {notes / 'broken.jsonl'}",
+        f"skipped {notes / 'broken.jsonl'}",
+    ]
+    assert "binary" in skipped[0].split(": ", 1)[1]
+    assert "line 2: bad JSON" in skipped[1]
+    assert 'line 3: missing field "text"' in skipped[2]
+    assert f"{tmp_path / 'made'}: 2 documents, 2 passages, 3 skipped" in result.stderr
+    index = Index.load(tmp_path / "made")
+    assert [index.search(q)[0].passage.document_id for q in ("drink from leaves", "honey")] == ["tea", "broken:1"]
+
+
+def test_a_folder_name_in_brackets_is_printed_as_it_is(notes):
+    result = run("index", notes, "-o", "[b]made[/i]")
+    assert result.exit_code == 0
+    assert "[b]made[/i]: 2 documents" in result.stderr
+
+
+def test_index_refuses_when_nothing_can_be_read(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("index", "empty")
+    assert result.exit_code == 2
+    assert "error: no documents were found in empty; looked for .md, .txt and .jsonl" in result.stderr.splitlines()
+    assert not Path("winnow-index").exists()
+
+
+def test_index_names_a_path_that_does_not_exist():
+    assert refusal(run("index", "absent")) == "error: no such file or folder: absent"
+
+
+def test_index_does_not_write_over_other_files(notes):
+    result = run("index", notes / "tea.md", "--output", notes)
+    assert "error: " in result.stderr
+    assert result.exit_code == 2
+    assert (notes / "tea.md").exists()
+
+
+# screen
+
+LINES = (
+    {
+        "id": "one",
+        "messages": [{"role": "user", "content": "Hello?"}],
+        "candidates": ["A rude reply.", "A bomb.", "Tea."],
+    },
+    {"id": 2, "messages": [{"role": "user", "content": "Be rude."}]},
+    {"candidates": ["Tea."]},
+)
+
+
+def test_screen_writes_a_line_of_json_for_each_line_as_the_design_has_it(tmp_path):
+    result = run("screen", written(tmp_path / "in.jsonl", *LINES))
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["one", 2, None]
+    assert [row["ranks"] for row in rows] == [[None, 2, 1], [None], [1]]
+    assert [row["pick"] for row in rows] == [2, None, 0]
+    for row in rows:
+        assert list(row) == ["id", "verdicts", "ranks", "pick"]
+        for verdict in row["verdicts"]:
+            # The four keys of the design, and `flagged` besides.
+            assert list(verdict) == ["unsafe", "scores", "dropped", "because", "flagged"]
+    assert rows[0]["verdicts"][0] == {
+        "unsafe": 0.9,
+        "scores": scores_of(hate=0.9),
+        "dropped": True,
+        "because": ["hate"],
+        "flagged": [],
+    }
+
+
+def test_screen_judges_by_the_policy_it_is_given(tmp_path):
+    file = written(tmp_path / "in.jsonl", {"candidates": ["A bomb."]})
+    assert json.loads(run("screen", file).stdout)["pick"] == 0
+    assert json.loads(run("screen", file, "--policy", "strict").stdout)["pick"] is None
+    own = tmp_path / "own.toml"
+    own.write_text("[objectives.weapons]\nthreshold = 0.2\n")
+    row = json.loads(run("screen", file, "--policy", own).stdout)
+    assert row["verdicts"][0]["because"] == ["weapons"]
+
+
+def test_screen_takes_the_policy_of_the_settings_when_none_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("WINNOW_POLICY", "strict")
+    assert json.loads(run("screen", written(tmp_path / "in.jsonl", {"candidates": ["A bomb."]})).stdout)["pick"] is None
+
+
+def test_screen_writes_to_a_file_when_told_to(tmp_path):
+    result = run("screen", written(tmp_path / "in.jsonl", *LINES), "-o", tmp_path / "out.jsonl")
+    assert result.stdout == ""
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "in.jsonl:1: not JSON"),
+        (b'{"candidates": ["x"]}\n{"candidates": []}', "in.jsonl:2: field 'candidates'"),
+        (b'{"id": 1}', "in.jsonl:1: a line needs 'candidates'"),
+        (b"\xff\xfe", "in.jsonl:1: not UTF-8"),
+    ],
+)
+def test_screen_refuses_a_bad_file_before_it_judges_a_line(tmp_path, content, says):
+    (tmp_path / "in.jsonl").write_bytes(content)
+    assert says in refusal(run("screen", tmp_path / "in.jsonl"))
+
+
+def test_screen_names_a_file_that_is_not_there_and_a_folder_in_its_place(tmp_path):
+    assert "absent.jsonl" in refusal(run("screen", "absent.jsonl"))
+    assert str(tmp_path) in refusal(run("screen", tmp_path))
+
+
+def test_screen_names_an_output_that_cannot_be_written(tmp_path):
+    file = written(tmp_path / "in.jsonl", *LINES)
+    assert "no/such/out.jsonl" in refusal(run("screen", file, "-o", "no/such/out.jsonl"))
+
+
+# eval
+
+EXCHANGES = (
+    {"id": "a", "reply": "A rude reply.", "labels": ["hate"], "source": "own"},
+    {"id": "b", "reply": "A bomb.", "labels": ["weapons"], "source": "own"},
+    {"id": "c", "reply": "Tea.", "labels": [], "source": "own"},
+)
+
+
+def test_eval_writes_the_result_as_json_and_prints_the_table(tmp_path):
+    result = run("eval", written(tmp_path / "own.jsonl", *EXCHANGES), "-o", tmp_path / "results/own.json")
+    assert result.exit_code == 0
+    report = json.loads((tmp_path / "results/own.json").read_text())
+    assert report["exchanges"] == 3
+    assert report["sources"]["own"]["recall"]["value"] == 1 / 2
+    assert report["sources"]["own"]["over_refusal"]["value"] == 0.0
+    assert report["objectives"]["hate"]["recall"]["value"] == 1.0
+    table = " ".join(result.stdout.replace("│", " ").split())
+    assert "by source (policy balanced; 95% intervals)" in table
+    assert "by objective" in table
+    assert "0.500" in table
+    assert f"written to {tmp_path / 'results/own.json'}" in result.stderr
+
+
+def test_eval_reads_a_folder_and_keeps_to_the_split(tmp_path):
+    rows = [{**EXCHANGES[2], "id": str(i), "pair": str(i), "reply": f"Tea {i}."} for i in range(60)]
+    written(tmp_path / "own.jsonl", *rows)
+    sizes = []
+    for split in ("train", "validation", "test"):
+        assert run("eval", tmp_path, "--split", split, "-o", f"{split}.json").exit_code == 0
+        sizes.append(json.loads(Path(f"{split}.json").read_text())["exchanges"])
+    assert sum(sizes) == 60
+    assert sizes[0] > sizes[1] > 0 < sizes[2]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{", "own.jsonl:1: not JSON"),
+        ('{"reply": "x", "labels": ["nice"]}', "unknown objective 'nice'"),
+        ('{"labels": []}', "field 'reply'"),
+        ("", "holds no exchange"),
+    ],
+)
+def test_eval_refuses_a_bad_file(tmp_path, row, says):
+    (tmp_path / "own.jsonl").write_text(row)
+    assert says in refusal(run("eval", tmp_path / "own.jsonl"))
+    assert not Path("results").exists()
+
+
+def test_eval_names_the_splits_and_what_it_did_not_find(tmp_path):
+    file = written(tmp_path / "own.jsonl", EXCHANGES[2])
+    assert refusal(run("eval", file, "--split", "dev")).endswith("allowed: train, validation, test")
+    assert "absent.jsonl" in refusal(run("eval", "absent.jsonl"))
+    (tmp_path / "empty").mkdir()
+    assert "empty holds no .jsonl file" in refusal(run("eval", "empty"))
+
+
+# serve and chat, and what every command refuses
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve` handed to uvicorn."""
+    calls = []
+    monkeypatch.setattr("uvicorn.run", lambda web, **options: calls.append((web, options)))
+    return calls
+
+
+def test_serve_prints_a_request_that_can_be_tried_and_listens_where_told(served, monkeypatch):
+    monkeypatch.setattr(
+        "service.assembly.assemble", lambda settings: make_corridor(policy=load_policy(settings.policy))
+    )
+    result = run("serve", "--port", 8123, "--host", "127.0.0.2", "--policy", "strict")
+    assert result.exit_code == 0
+    ((web, options),) = served
+    assert (options["host"], options["port"]) == ("127.0.0.2", 8123)
+    assert "/v1/chat/completions" in {route.path for route in web.routes if hasattr(route, "path")}
+    assert "curl http://127.0.0.2:8123/v1/chat/completions" in result.stdout
+
+
+def test_an_option_goes_before_the_environment_and_the_environment_before_the_file(served, monkeypatch, tmp_path):
+    seen: list[Settings] = []
+    monkeypatch.setattr("service.assembly.assemble", lambda settings: seen.append(settings) or make_corridor())
+    (tmp_path / "winnow.toml").write_text('host = "file"\nport = 1\npolicy = "strict"\n')
+    monkeypatch.setenv("WINNOW_HOST", "environment")
+    monkeypatch.setenv("WINNOW_PORT", "2")
+    assert run("serve", "--port", 3).exit_code == 0
+    assert (seen[0].policy, seen[0].host, seen[0].port) == ("strict", "environment", 3)
+
+
+def test_chat_answers_until_an_empty_line(monkeypatch):
+    seen: list[Decision] = []
+    monkeypatch.setattr("service.assembly.assemble", lambda settings: make_corridor([GLAD]))
+    monkeypatch.setattr("service.terminal.show", lambda decision, out: seen.append(decision))
+    result = run("chat", input="Hello?\n\n")
+    assert result.exit_code == 0
+    assert [reply.text for decision in seen for reply in decision.replies] == [GLAD]
+
+
+@pytest.mark.parametrize("command", [("serve",), ("chat",), ("screen", "in.jsonl"), ("eval", "own.jsonl")])
+def test_an_unknown_policy_is_named_with_the_presets(served, tmp_path, command):
+    written(tmp_path / "in.jsonl", *LINES)
+    written(tmp_path / "own.jsonl", *EXCHANGES)
+    line = refusal(run(*command, "--policy", "lax"))
+    assert line == "error: policy 'lax' is neither a preset (strict, balanced, permissive) nor a file"
+    assert not served
+
+
+@pytest.mark.parametrize("command", ["serve", "chat"])
+def test_a_missing_index_is_named_with_what_to_do(served, command):
+    line = refusal(run(command, "--index", "absent"))
+    assert "no index at absent" in line
+    assert "winnow index" in line
+    assert not served
+
+
+def test_a_damaged_index_is_named(served, notes):
+    run("index", notes, "-o", "made")
+    Path("made/passages.jsonl").write_text("{}")
+    assert "made/passages.jsonl (checksum differs)" in refusal(run("serve", "--index", "made"))
+
+
+def test_a_policy_that_names_an_unknown_objective_stops_the_start(served, tmp_path):
+    (tmp_path / "own.toml").write_text("[objectives.niceness]\nthreshold = 0.2\n")
+    assert "unknown objective 'niceness'" in refusal(run("serve", "--policy", "own.toml"))
+    assert not served
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("serve", "--port", "many"), "--port"),
+        (("train", "--seed", "x"), "--seed"),
+        (("serve", "--colour", "red"), "--colour"),
+        (("screen",), "file"),
+        (("dance",), "dance"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_named(words, option):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert option in result.stderr.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_a_setting_out_of_range_is_named_with_its_limit(served, monkeypatch):
+    assert refusal(run("serve", "--port", 70000)).startswith("error: setting port: ")
+    assert "65535" in refusal(run("serve", "--port", 70000))
+    monkeypatch.setenv("WINNOW_CANDIDATES", "65")
+    assert refusal(run("serve")) == "error: setting candidates: Input should be less than or equal to 64"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("colour = 1", "setting colour"), ("port = ", "winnow.toml"), ("port = 'x'", "setting port")]
+)
+def test_a_bad_settings_file_stops_the_start(served, tmp_path, content, says):
+    (tmp_path / "winnow.toml").write_text(content)
+    assert says in refusal(run("serve"))
+    assert not served

@@ -1,0 +1,57 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers import judge
+from retrieval import Hit
+from service.decisions import Judged
+from service.generator import Candidate
+from service.ranking import SUPPORT_WEIGHT, rank
+from tests.service.scripted import GLAD, INDEX, INVENTED, KENYA, POLICY, scores_of
+
+QUESTION = "What is the capital of Kenya?"
+SAFE = judge(scores_of(), POLICY)
+HITS = [Hit(passage, 1.0) for passage in INDEX.passages if passage.document_id == "kenya"]
+
+
+def judged(text: str, mean: float, tokens: int = 4) -> Judged:
+    return Judged(Candidate(text, tokens, mean * tokens, "stop"), SAFE, False, 0)
+
+
+def order(survivors, hits=()):
+    return [j.candidate.text for j in rank(survivors, QUESTION, hits, INDEX.weight, 0.6)]
+
+
+def test_without_evidence_the_likeliest_a_token_comes_first():
+    assert order([judged("b", -2.0), judged("a", -1.0), judged("c", -3.0)]) == ["a", "b", "c"]
+
+
+def test_a_long_reply_is_not_punished_for_its_length():
+    assert order([judged("short", -2.0, tokens=2), judged("long", -1.0, tokens=100)]) == ["long", "short"]
+
+
+@given(st.lists(st.sampled_from([-3.0, -2.0, -1.0]), max_size=20))
+def test_ranking_keeps_every_survivor_and_the_order_of_equals(means):
+    survivors = [judged(f"{i}", mean) for i, mean in enumerate(means)]
+    assert order(survivors) == [str(i) for i in sorted(range(len(means)), key=lambda i: (-means[i], i))]
+
+
+def test_a_supported_reply_comes_before_a_likelier_one_that_is_not():
+    assert order([judged(INVENTED, -1.0), judged(GLAD, -1.0), judged(KENYA, -2.9)], HITS) == [KENYA, INVENTED, GLAD]
+
+
+def test_support_is_worth_so_much_and_no_more():
+    assert order([judged(GLAD, -1.0), judged(KENYA, -1.0 - SUPPORT_WEIGHT - 0.1)], HITS) == [GLAD, KENYA]
+
+
+def test_half_a_support_is_worth_half():
+    both = f"{KENYA} {INVENTED}"
+    assert order([judged(GLAD, -1.0), judged(both, -1.9)], HITS) == [both, GLAD]
+    assert order([judged(GLAD, -1.0), judged(both, -2.1)], HITS) == [GLAD, both]
+
+
+def test_a_reply_without_claims_gains_nothing_by_it():
+    assert order([judged(GLAD, -1.1), judged(INVENTED, -1.0)], HITS) == [INVENTED, GLAD]
+
+
+def test_nobody_survives_nobody_is_ranked():
+    assert order([], HITS) == []
