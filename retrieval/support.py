@@ -39,7 +39,7 @@ _ASKING = frozenset(tokenise(_ASKING_WORDS))
 # Capitalised at the start of a sentence without being a name.
 _OPENINGS_WORDS = """
 according based additionally overall today historically several various another like unlike despite although since
-because thanks yes sure people scientists experts researchers facts answer note
+because thanks thank yes sure hello hi hey greetings welcome dear ok okay please people scientists experts researchers facts answer note
 """
 _OPENINGS = frozenset(_OPENINGS_WORDS.split())
 _NEGATION = re.compile(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -158,5 +159,7 @@ def _add_error_envelope(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        log.error("unforeseen error", exc_info=error)
+        # Type and place without the message, which may quote a dropped text (law 7).
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("unforeseen %s\n%s", type(error).__name__, where)
         return answer(500, "internal error; the server's log says more", None, "internal_error")

@@ -10,7 +10,7 @@ from classifiers import Policy, SafetyScorer, Verdict
 from retrieval import Hit, Index, ground
 from service.clock import Clock
 from service.decisions import Decision, Judged, Reply, chief_objective
-from service.evidence import look_up, question_of, steered, with_evidence
+from service.evidence import before_question, look_up, question_of, steered, with_evidence
 from service.generator import Candidate, Generator, Message, PromptTooLong, Sampling
 from service.ranking import rank
 from service.screening import screen
@@ -48,7 +48,7 @@ class Corridor:
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
         question = question_of(messages)
         with clock("screen"):
-            input_verdict = self._screen(messages[:-1], [question], "user")[0]
+            input_verdict = self._screen(before_question(messages), [question], "user")[0]
         with clock("rank"):
             hits = look_up(self.index, question, self.settings.evidence_coverage) if wants.grounding == "cite" else []
 

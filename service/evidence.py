@@ -9,14 +9,17 @@ from retrieval import Hit, Index, coverage
 from service.generator import Message
 
 
+def before_question(messages: Sequence[Message]) -> list[Message]:
+    """The conversation up to the user's last turns."""
+    head = list(messages)
+    while head and head[-1]["role"] == "user":
+        head.pop()
+    return head
+
+
 def question_of(messages: Sequence[Message]) -> str:
     """All consecutive user turns at the end of the conversation, as one text."""
-    turns: list[str] = []
-    for message in reversed(messages):
-        if message["role"] != "user":
-            break
-        turns.append(message["content"])
-    return "\n".join(reversed(turns))
+    return "\n".join(message["content"] for message in messages[len(before_question(messages)) :])
 
 
 def look_up(index: Index, question: str, least_coverage: float, k: int = 5, keep: int = 2) -> list[Hit]:
@@ -31,12 +34,9 @@ def with_evidence(messages: Sequence[Message], hits: Sequence[Hit]) -> list[Mess
     A small model uses evidence there and ignores it in the system turn.
     """
     question = question_of(messages)
-    head = list(messages)
-    while head and head[-1]["role"] == "user":
-        head.pop()
     passages = "\n\n".join(f"{hit.passage.title}: {hit.passage.text}" for hit in hits)
     asked = f"{passages}\n\nQuestion: {question}\nAnswer in one or two sentences using only the text above."
-    return [*head, {"role": "user", "content": asked}]
+    return [*before_question(messages), {"role": "user", "content": asked}]
 
 
 def steered(messages: Sequence[Message], steering: str) -> list[Message]:

@@ -9,7 +9,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from classifiers import DEFAULT_MODEL
-from data import CORPUS
 
 
 class Settings(BaseSettings):
@@ -24,7 +23,6 @@ class Settings(BaseSettings):
     index: Path | None = Field(
         None, description="folder of an index made by `winnow index`; default: the sample corpus"
     )
-    corpus: Path = Field(CORPUS, description="documents that the default index is built from")
 
     candidates: int = Field(16, ge=1, le=64, description="replies sampled for one answer")
     max_tokens: int = Field(96, ge=1, le=1024, description="tokens in a candidate when the request names no limit")

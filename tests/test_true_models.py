@@ -1,6 +1,9 @@
 """The true models, end to end: the promises of the README on real weights and the shipped corpus. Minutes on two cores."""
 
+import os
+
 import pytest
+import torch
 
 from classifiers import Safety
 from service.assembly import assemble
@@ -36,6 +39,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def corridor() -> Corridor:
+    torch.set_num_threads(os.cpu_count() or 1)  # the tiny models' tests before this one run on a single thread
     return assemble(Settings())
 
 

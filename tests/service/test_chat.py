@@ -308,6 +308,8 @@ PIECES = st.one_of(
             GLAD,
             "Hello!",
             "It replaced Mombasa.",
+            "Mombasa is a port on the Indian Ocean.",
+            "Green tea is not oxidised.",
             "Jupiter is the largest planet in the Solar System.",
             "Tea is made from the leaves of Camellia sinensis, and bees make honey from nectar.",
             "🐝🐝 Bees make honey from nectar! 🍯",
@@ -328,13 +330,17 @@ ASKED = st.one_of(
     st.text(min_size=1, max_size=40).map(lambda question: [{"role": "user", "content": question}]),
 )
 THRESHOLD = make_corridor().settings.support_threshold
+FINE = Index.build(DOCUMENTS, words=8)
+"""The same documents in several passages each, most of which do not start where their document does."""
 
 
-@given(st.lists(REPLIES, min_size=1, max_size=4), ASKED)
+@given(st.lists(REPLIES, min_size=1, max_size=4), ASKED, st.sampled_from([INDEX, FINE]))
 @settings(max_examples=150)
-@example([KENYA], ASKS_KENYA)
-def test_law_4_every_citation_is_true(texts, messages):
-    decision = make_corridor(texts).reply(messages, Wants(candidates=len(texts), choices=len(texts), seed=1))
+@example(["Yes! Mombasa is a port on the Indian Ocean."], ASKS_KENYA, FINE)
+def test_law_4_every_citation_is_true(texts, messages, index):
+    decision = make_corridor(texts, index=index).reply(
+        messages, Wants(candidates=len(texts), choices=len(texts), seed=1)
+    )
     answer = wire.completion(decision, POLICY, True)
     documents = {document.id: document for document in DOCUMENTS}
     cited = answer["winnow"]["sources"]
@@ -343,7 +349,7 @@ def test_law_4_every_citation_is_true(texts, messages):
         claim, quote = source["claim"], source["quote"]
         assert 0 <= claim["start"] < claim["end"] <= len(content)
         assert content[claim["start"] : claim["end"]] == claim["text"]
-        passage = INDEX.passage(source["passage"])
+        passage = index.passage(source["passage"])
         assert source["document"] == passage.document_id
         assert source["title"] == documents[source["document"]].title
         assert documents[source["document"]].text[quote["start"] : quote["end"]] == quote["text"] != ""
@@ -387,6 +393,16 @@ def test_a_claim_without_a_source_is_counted_as_unsupported():
     answer = wire.completion(make_corridor([INVENTED]).reply(ASKS_KENYA, Wants(candidates=2, seed=1)), POLICY, False)
     assert answer["winnow"]["groundedness"] == {"claims": 1, "supported": 0, "score": 0.0}
     assert answer["winnow"]["sources"] == []
+
+
+def test_a_quote_is_placed_in_the_document_and_not_in_the_passage():
+    claim = "Mombasa is a port on the Indian Ocean."
+    corridor = make_corridor([claim], index=FINE)
+    source = wire.completion(corridor.reply(ASKS_KENYA, Wants(candidates=1, seed=1)), POLICY, False)["winnow"][
+        "sources"
+    ][0]
+    assert FINE.passage(source["passage"]).start > 0
+    assert DOCUMENTS[0].text.index(claim) == source["quote"]["start"]
 
 
 def test_without_documents_every_claim_is_unsupported():

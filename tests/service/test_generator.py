@@ -103,8 +103,9 @@ def test_every_seed_that_the_corridor_derives_is_usable(generator, seed):
 
 @pytest.mark.parametrize("most", [1, 2, 9])
 def test_a_candidate_that_reaches_the_limit_is_cut_there(generator, most):
-    for candidate in generator.sample(TALK, 3, Sampling(max_tokens=most)):
-        assert (candidate.tokens, candidate.finish_reason) == (most, "length")
+    found = generator.sample(TALK, 16, Sampling(max_tokens=most))
+    assert {c.tokens for c in found if c.finish_reason == "length"} == {most}
+    assert all(c.tokens <= most for c in found)
 
 
 def test_an_end_mark_ends_a_candidate_and_is_not_part_of_its_text(endings):
@@ -141,19 +142,28 @@ def test_the_prompt_is_read_once_for_all_candidates(spied):
 # Stop strings
 
 
+def whole(generator) -> tuple[int, list]:
+    """Candidates without stop strings, and the number of one whose every character is a token: nothing to strip or skip."""
+    found = generator.sample(TALK, 16, Sampling(max_tokens=20, seed=5))
+    distinct = (i for i, c in enumerate(found) if len(c.text) == c.tokens == 20 and len(set(c.text[:12])) == 12)
+    return next(distinct), found
+
+
 def test_a_stop_string_cuts_the_text_before_it(generator):
-    plain = generator.sample(TALK, 4, Sampling(max_tokens=20, seed=5))
-    stop = plain[0].text[7:10]  # three tokens: a stop string need not be one
-    cut = generator.sample(TALK, 4, Sampling(max_tokens=20, seed=5, stop=(stop,)))
-    assert (cut[0].text, cut[0].finish_reason) == (plain[0].text[:7].strip(), "stop")
-    assert cut[0].tokens == 10
-    assert [c for c in plain[1:] if stop not in c.text] == [c for c in cut[1:] if c.finish_reason == "length"]
+    i, plain = whole(generator)
+    stop = plain[i].text[7:10]  # three tokens: a stop string need not be one
+    cut = generator.sample(TALK, 16, Sampling(max_tokens=20, seed=5, stop=(stop,)))
+    assert (cut[i].text, cut[i].finish_reason, cut[i].tokens) == (plain[i].text[:7].strip(), "stop", 10)
+    assert [c for c in cut if c.tokens == 20] == [c for c in plain if c.tokens == 20 and stop not in c.text]
 
 
-def test_the_earliest_of_several_stop_strings_cuts(generator):
-    plain = generator.sample(TALK, 1, Sampling(max_tokens=20, seed=5))[0].text
-    cut = generator.sample(TALK, 1, Sampling(max_tokens=20, seed=5, stop=(plain[9:12], plain[4:6], "not there")))[0]
-    assert cut.text == plain[:4].strip()
+@pytest.mark.parametrize("later", [(9, 12), (6, 8)])
+def test_the_earliest_of_several_stop_strings_cuts(generator, later):
+    i, plain = whole(generator)
+    text = plain[i].text
+    stops = (text[slice(*later)], text[4:8], "not there")
+    cut = generator.sample(TALK, 16, Sampling(max_tokens=20, seed=5, stop=stops))
+    assert cut[i].text == text[:4].strip()
 
 
 def test_a_stop_string_that_does_not_come_changes_nothing(generator):
