@@ -35,7 +35,8 @@ ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int],
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was chosen on validation data. `own_weight`: of our own rows in the loss, so that 31,000 public rows do not drown them;
+    """What was chosen on held-out rows (the card says which). `own_weight`: of our own rows in the loss, so that 28,000 public rows do
+    not drown them;
     `source_rows`: a public set with more training rows than this weighs as if it had this many.
     """
 

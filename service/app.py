@@ -2,7 +2,6 @@
 
 import json
 import logging
-import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from classifiers.verdicts import UNSCORED
 from service import wire
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
+from service.faults import describe
 from service.generator import PromptTooLong, Sampling
 from service.screening import screen
 from service.settings import Settings
@@ -159,7 +159,5 @@ def _add_error_envelope(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        # Type and place without the message, which may quote a dropped text (law 7).
-        where = "".join(traceback.format_tb(error.__traceback__))
-        log.error("unforeseen %s\n%s", type(error).__name__, where)
+        log.error("unforeseen %s", describe(error))
         return answer(500, "internal error; the server's log says more", None, "internal_error")

@@ -6,11 +6,11 @@ Knows time limits and faults. Does not know how scores are made.
 import logging
 import queue
 import threading
-import traceback
 from collections.abc import Sequence
 
 from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
 from classifiers.labelled import Turn
+from service.faults import describe
 
 MAX_HUNG = 4
 """Judging threads that may hang at once; a thread cannot be killed, so past this nothing new is started."""
@@ -50,9 +50,7 @@ def _scored(
         try:
             answer.put(scorer.scores(context, texts, role))
         except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
-            # Without the error's message: it may quote the text (law 7).
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("judging failed with %s\n%s", type(error).__name__, where)
+            log.error("judging failed with %s", describe(error))
             answer.put(None)
         finally:
             _slots.release()
