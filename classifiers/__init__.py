@@ -3,7 +3,7 @@
 from classifiers.models import DEFAULT_MODEL, DamagedWeights, ModelNotFound
 from classifiers.policy import OBJECTIVES, Objective, Policy, PolicyError, load_policy
 from classifiers.safety import Safety, SafetyScorer
-from classifiers.verdicts import Verdict, judge, unscored
+from classifiers.verdicts import Place, Reason, Scores, Verdict, judge, unscored
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -11,10 +11,13 @@ __all__ = [
     "DamagedWeights",
     "ModelNotFound",
     "Objective",
+    "Place",
     "Policy",
     "PolicyError",
+    "Reason",
     "Safety",
     "SafetyScorer",
+    "Scores",
     "Verdict",
     "judge",
     "load_policy",

@@ -10,15 +10,17 @@ from classifiers.public_sets import PUBLIC_SETS
 
 CARD = """# Winnow safety classifier, version {version}
 
-A readout of {members} small perceptrons over the frozen hidden states of SmolLM2-135M-Instruct (Apache-2.0; layers 12 to 25, the mean
-over the judged tokens and the state after them). For an exchange (context turns and one reply, or a user's prompt) it gives one
-probability for each of the fifteen objectives of `data/policy.toml`.
+A readout of {members} small perceptrons over hidden states of SmolLM2-135M-Instruct (Apache-2.0; layers 12 to 25, the mean over the
+judged tokens and the state after them), whose upper layers carry a low-rank update (rank {rank}) learned on the same data. For an
+exchange (context turns and one reply, or a user's prompt) it gives a calibrated probability that the text is unsafe, and one for
+each of the fifteen objectives of `data/policy.toml`.
 
-- **For**: dropping unsafe candidates of a chat model before one is sent; scoring prompts and texts in English.
-- **Not for**: deciding about people; languages other than English (about one own row in twenty is Spanish, German, French or
-  Portuguese, none is measured apart); text hidden by spelling tricks; anything where a missed harm has no second line of defence.
-- **Training command**: `winnow train --datasets PATH`, seed {seed}. The run took {minutes} minutes on two cores, of which
-  {featurise_minutes} to read hidden states ({rows:,} rows of them take under an hour when none is in the cache yet).
+- **For**: dropping unsafe candidates of a chat model before one is sent; scoring prompts and texts, in English first.
+- **Not for**: deciding about people; languages other than English beyond a first look (a few own rows in a hundred are Spanish,
+  German, French or Portuguese); anything where a missed harm has no second line of defence.
+- **Training command**: `winnow train --datasets PATH --seed {seed}`. The run took {minutes} minutes on two cores: {adapt_minutes}
+  for the update, {featurise_minutes} to read hidden states of {rows:,} rows, the rest to fit and measure. It shows its progress,
+  keeps checkpoints and goes on after a kill.
 - **Licence of the weights**: Apache-2.0. **Checksums**: `checksums.json`, verified at every load.
 
 ## Data
@@ -27,38 +29,52 @@ probability for each of the fifteen objectives of `data/policy.toml`.
 |---|---|---|---|
 {data}
 
-`own` is `data/labelled/` (written for Winnow, Apache-2.0), split by pair into 70% training, 15% validation and 15% test. Public
-sets keep their own validation files or are split by context, situation or post; training rows that share a context with a
-held-out row are left out.
+`own` is `data/labelled/` (written for Winnow, Apache-2.0; its README is the datasheet), split by pair into 62% training, 10%
+calibration, 13% validation and 15% test. Public sets keep their own validation files or are split by context, situation or post,
+two in five of the held-out groups for calibration; training rows that share a context with a held-out row are left out. Rows that
+hold disguised text or emoji are learned as they are and as what they look like.
 
-## Measured
+## Ranking, beside a baseline
 
-Area under the ROC curve for *unsafe*, with the 95% bootstrap interval over contexts or pairs, beside TF-IDF + logistic regression
-trained on the same rows in the same run. No held-out row was trained on. The recipe (width, epochs, weights) was chosen on the public
-validation parts and on all held-out pairs together, so the pairs' test part is not free of that
-choice; calibration used validation alone.
+Area under the ROC curve for *unsafe* (EDOS: for `hate`, the only thing it labels), with the 95% bootstrap interval over contexts or
+pairs, beside TF-IDF + logistic regression trained on the same rows in the same run. No held-out row was trained on. "Held out" of a
+public set is its calibration and validation rows together: calibration does not change an order. The recipe was chosen on
+validation rows; the first 400 test pairs were looked at in an earlier version's choice of recipe, the later ones were not.
 
 | held-out part | n | unsafe | this classifier | TF-IDF, same rows | TF-IDF, own rows only |
 |---|---|---|---|---|---|
 {table}
 
-Validation rows at or above a threshold, all sources together: share of the unsafe (recall) and of the safe (over-refusal). Public
-dialog sets are full of disputed and abusive talk; on plain questions over-refusal is lower.
+## Calibration
 
-| threshold | recall | over-refusal |
-|---|---|---|
+Platt scaling of each score was fitted on the validation rows. Expected calibration error on the calibration rows, which it has not
+seen (ten bins): {calibration}.
+
+## Thresholds and what they promise
+
+Learn then test on the calibration rows: with confidence {confidence:.0%} over their draw, at most the share *passes* of unsafe texts of
+that kind (like those of the calibration rows) scores below the threshold. Where there are too few rows for that, the threshold is
+their plain quantile and is not certified; *needed* rows without a miss would do. Over-refusal is of the safe calibration rows, half
+of which are look-alikes written to be hard.
+
+| objective | preset | passes | threshold | certified | unsafe rows | missed | needed | over-refusal (n safe) |
+|---|---|---|---|---|---|---|---|---|
 {thresholds}
-
+{targets}
 ## Known failures
 
-- A reply that is harmful only through its context, word for word harmless otherwise, is often missed: see "replies" in the table.
-- Frightening words in harmless use still raise the score, less than in a bag of words.
+- Harm that only world knowledge shows (a false fact stated calmly, a new code word) is often missed: the reader has 135 million
+  weights.
+- A reply that is harmful only through its context, word for word harmless otherwise, is missed more often than one that shows it.
+- Frightening words in harmless use still raise the score, less than in a bag of words: see over-refusal.
 - Irony, and hate carried by implication alone, are near chance.
 """
 
 
-def write_card(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the card of a training run to `path`."""
+def write_card(
+    path: Path, metrics: dict[str, Any], thresholds: dict[str, Any], targets: dict[str, Any] | None = None
+) -> None:
+    """Write the card of a training run to `path`; `targets` is what `winnow eval` measured of the whole classifier."""
     rows = metrics["training_rows"]
     data = [f"| own | Winnow, `data/labelled/` | Apache-2.0 | {rows.get('own', 0):,} |"]
     seen = set()
@@ -78,22 +94,51 @@ def write_card(path: Path, metrics: dict[str, Any]) -> None:
         f"| {_interval(row['tfidf'])} | {_interval(row['tfidf_own'])} |"
         for name, row in metrics["auroc"].items()
     ]
-    thresholds = [
-        f"| {threshold} | {_percent(row['recall'])} | {_percent(row['over_refusal'])} |"
-        for threshold, row in metrics["thresholds_on_validation"].items()
-    ]
     path.write_text(
         CARD.format(
             version=metrics["version"],
             members=metrics["recipe"]["members"],
+            rank=metrics["recipe"]["adaptation"]["rank"],
             seed=metrics["seed"],
             minutes=metrics["minutes"],
+            adapt_minutes=metrics["adapt_minutes"],
             featurise_minutes=metrics["featurise_minutes"],
             rows=metrics["rows"],
             data="\n".join(data),
             table="\n".join(table),
-            thresholds="\n".join(thresholds),
+            calibration=", ".join(f"{name} {value:.3f}" for name, value in metrics["calibration_error"].items()),
+            confidence=1 - thresholds["delta"],
+            thresholds="\n".join(_thresholds(thresholds)),
+            targets=_targets(targets),
         )
+    )
+
+
+def _thresholds(thresholds: dict[str, Any]) -> list[str]:
+    return [
+        f"| {name} | {preset} | {row['alpha']:.0%} | {row['threshold']:g} | {'yes' if row['certified'] else 'no'} | {row['n']} "
+        f"| {row['missed']} | {row['needed']} | {_percent(row['over_refusal'])} ({row['safe']:,}) |"
+        for name in thresholds["balanced"]
+        for preset in ("strict", "balanced", "permissive")
+        for row in (thresholds[preset][name],)
+    ]
+
+
+def _targets(targets: dict[str, Any] | None) -> str:
+    if not targets:
+        return ""
+    rows = [
+        f"| {row['name']} | {row['target']} | {_interval(row)} | {row['n']:,} | {_percent(row['prevalence'])} | {row['baseline']} |"
+        for row in targets["rows"]
+    ]
+    heading = "| measure | target | figure | n | unsafe | baseline, same rows |\n|---|---|---|---|---|---|"
+    return (
+        "\n## The whole classifier against its targets\n\n"
+        f"As served: windows, both readings, policy {targets['policy']}. Command: `{targets['command']}`.\n\n"
+        + heading
+        + "\n"
+        + "\n".join(rows)
+        + "\n"
     )
 
 

@@ -18,7 +18,8 @@ from classifiers.policy import OBJECTIVES
 Turn = tuple[str, str]
 """(role, content), role "user", "assistant" or "system"."""
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "calibration", "validation", "test")
+"""Weights are fitted on the first, thresholds on the second, choices are made on the third, figures reported on the last."""
 
 
 class BadExample(ValueError):
@@ -44,9 +45,11 @@ class Example:
     group: str
     source: str
     split: str
+    labelled_for: str | None = None
+    """The only objective that the source labels: its negative rows may well violate another."""
 
 
-def split_of(group: str, shares: Sequence[float] = (0.70, 0.15, 0.15)) -> str:
+def split_of(group: str, shares: Sequence[float] = (0.62, 0.10, 0.13, 0.15)) -> str:
     """The split of a group, fixed by its hash, so that it never changes when data are added."""
     place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big") / 2**48
     for name, share in zip(SPLITS, shares, strict=True):
@@ -56,8 +59,8 @@ def split_of(group: str, shares: Sequence[float] = (0.70, 0.15, 0.15)) -> str:
     return SPLITS[-1]
 
 
-def read_labelled(path: Path) -> list[Example]:
-    """Examples of one of our JSON Lines files, or of every .jsonl file of a folder.
+def read_labelled(path: Path, objectives: Sequence[str] = OBJECTIVES) -> list[Example]:
+    """Examples of one of our JSON Lines files, or of every .jsonl file of a folder. `objectives`: the labels that are known.
 
     Raises `BadExample` on the first line that is not valid JSON, lacks a field, names an unknown objective, repeats an id or
     contradicts another line; FileNotFoundError when there is nothing to read.
@@ -73,7 +76,7 @@ def read_labelled(path: Path) -> list[Example]:
             if not line.strip():
                 continue
             where = f"{file.name}:{number}"
-            example = _parse(line, where)
+            example = _parse(line, where, objectives)
             if example.id in ids:
                 raise BadExample(f"{where}: id {example.id!r} was already used at {ids[example.id]}")
             ids[example.id] = where
@@ -85,7 +88,7 @@ def read_labelled(path: Path) -> list[Example]:
     return found
 
 
-def _parse(line: str, where: str) -> Example:
+def _parse(line: str, where: str, objectives: Sequence[str]) -> Example:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -99,9 +102,9 @@ def _parse(line: str, where: str) -> Example:
         raise BadExample(f"{where}: field 'role' must be 'user' or 'assistant', not {role!r}")
     if not isinstance(labels, list):
         raise BadExample(f"{where}: field 'labels' must be a list of objectives, [] for safe")
-    unknown = [name for name in labels if name not in OBJECTIVES]
+    unknown = [name for name in labels if name not in objectives]
     if unknown:
-        raise BadExample(f"{where}: unknown objective {unknown[0]!r} in 'labels'; known: {', '.join(OBJECTIVES)}")
+        raise BadExample(f"{where}: unknown objective {unknown[0]!r} in 'labels'; known: {', '.join(objectives)}")
     context = row.get("context", [])
     if not isinstance(context, list):
         raise BadExample(f"{where}: field 'context' must be a list of turns")

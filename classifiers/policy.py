@@ -22,6 +22,7 @@ CODES = tuple(f"S{n}" for n in range(1, 14))
 TOP_KEYS = {"format", "preset", "steering", "fallback", "objectives"}
 OBJECTIVE_KEYS = {"group", "code", "title", "definition", "thresholds", "action", "fallback"}
 CHANGEABLE_KEYS = {"threshold", "thresholds", "action", "fallback", "definition", "title"}
+OWN_KEYS = CHANGEABLE_KEYS | {"head", "group"}
 
 
 class PolicyError(ValueError):
@@ -40,6 +41,8 @@ class Objective:
     threshold: float
     action: str
     fallback: str
+    head: str | None = None
+    """Of a user's own objective: the folder of its trained head (see `own_objective.py`)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,19 @@ def _policy(shipped: dict[str, Any], own: dict[str, Any], where: str) -> Policy:
             threshold=float(threshold),
             **{key: row[key] for key in ("group", "code", "title", "definition", "action", "fallback")},
         )
+    for name, row in own.get("objectives", {}).items():
+        if name not in objectives:
+            objectives[name] = Objective(
+                name=name,
+                threshold=float(row.get("threshold", row.get("thresholds", {}).get(preset, 0.5))),
+                group=row.get("group", "harm"),
+                code="own",
+                title=row.get("title", name),
+                definition=row.get("definition", name),
+                action=row.get("action", "drop"),
+                fallback=row.get("fallback", own.get("fallback", shipped["fallback"])),
+                head=row["head"],
+            )
     return Policy(
         preset=preset,
         objectives=objectives,
@@ -134,11 +150,17 @@ def _check_own(own: dict[str, Any], known: dict[str, Any], where: str) -> None:
     if not isinstance(objectives, dict):
         raise PolicyError(f"{where}: objectives must be tables, [objectives.NAME]")
     for name, row in objectives.items():
-        if name not in known:
-            raise PolicyError(f"{where}: unknown objective {name!r}; known: {', '.join(known)}")
         if not isinstance(row, dict):
             raise PolicyError(f"{where}: objectives.{name} must be a table")
-        _only(row, CHANGEABLE_KEYS, where, f"objectives.{name}.")
+        if name not in known and "head" not in row:
+            known_names = ", ".join(known)
+            raise PolicyError(
+                f"{where}: unknown objective {name!r}; known: {known_names}; one of your own needs a head"
+            )
+        _only(row, CHANGEABLE_KEYS if name in known else OWN_KEYS, where, f"objectives.{name}.")
+        if name not in known:
+            _text(row["head"], where, f"objectives.{name}.head")
+            _one_of(row.get("group", "harm"), GROUPS, where, f"objectives.{name}.group")
         if "threshold" in row and "thresholds" in row:
             raise PolicyError(f"{where}: objectives.{name} gives both threshold and thresholds; give one")
         if "threshold" in row:

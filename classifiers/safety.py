@@ -11,25 +11,31 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from classifiers.backbone import Backbone
+from classifiers.backbone import Backbone, Features, Window
+from classifiers.disguise import Words, undisguised
 from classifiers.labelled import Turn
+from classifiers.own_objective import Head
 from classifiers.policy import OBJECTIVES, Policy, load_policy
 from classifiers.readout import Scorer
-from classifiers.verdicts import Verdict, judge
+from classifiers.verdicts import Place, Scores, Verdict, judge
 from data import MODELS
 
 SHIPPED = MODELS / "safety"
 
 
 class SafetyScorer(Protocol):
-    """What the filter asks of a classifier: for each reply a mapping of every objective to a probability in [0, 1]."""
+    """What the filter asks of a classifier: for each reply a mapping of every objective to a probability in [0, 1].
+
+    A `Scores` mapping also tells the overall probability and which sentence decided; a plain one will do.
+    """
 
     version: str
 
     def scores(
         self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant"
-    ) -> list[dict[str, float]]:
+    ) -> Sequence[Mapping[str, float]]:
         """One mapping a reply, in order. May raise; whoever calls it treats that as unscored."""
         ...
 
@@ -38,8 +44,13 @@ class Safety:
     """The shipped classifier under a policy."""
 
     def __init__(self, backbone: Backbone, scorer: Scorer, policy: Policy) -> None:
-        self._backbone = backbone
-        self._scorer = scorer
+        self.backbone = backbone
+        self.scorer = scorer
+        self._own = [
+            Head.load(Path(o.head), o.name, scorer.version) for o in policy.objectives.values() if o.head is not None
+        ]
+        self._names = (*scorer.objectives, *(head.name for head in self._own))
+        self._words = Words.of_vocabulary(backbone.tokenizer.get_vocab())
         self.policy = policy
         self.version = scorer.version
 
@@ -51,25 +62,49 @@ class Safety:
         """
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         scorer = Scorer.load(folder, OBJECTIVES)
-        return cls(Backbone.load(scorer.backbone), scorer, chosen)
+        return cls(Backbone.load(scorer.backbone, scorer.update), scorer, chosen)
 
-    def scores(
-        self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant"
-    ) -> list[dict[str, float]]:
+    def scores(self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant") -> list[Scores]:
         """For each reply, objective -> probability in [0, 1]. `role` says who speaks: "assistant", or "user" for a prompt.
 
-        A long reply is read in windows and for each objective the worst window decides.
+        A long reply is read in windows, disguised text as itself and as what it looks like: for each objective the worst
+        reading decides (law 3).
         """
         if not replies:
             return []
-        windows = self._backbone.read(context, replies, role)
-        scored = self._scorer.scores(np.concatenate(windows))
-        found = []
-        for group in np.split(scored, np.cumsum([len(w) for w in windows])[:-1]):
-            # Each objective by its own worst window, so that none hides behind one that scores higher on another; a NaN stays.
-            worst = group.max(axis=0)
-            found.append(dict(zip(self._scorer.objectives, map(float, worst), strict=True)))
+        found = [
+            self._worst(windows, reply, "raw")
+            for windows, reply in zip(self.backbone.read(context, replies, role), replies, strict=True)
+        ]
+        plain_context = [(speaker, undisguised(content, self._words)) for speaker, content in context]
+        plain = [undisguised(reply, self._words) for reply in replies]
+        again = [i for i in range(len(replies)) if plain[i] != replies[i] or plain_context != list(context)]
+        read = self.backbone.read(plain_context, [plain[i] for i in again], role)
+        for i, windows in zip(again, read, strict=True):
+            found[i] = found[i].worse(self._worst(windows, plain[i], "normalised"))
         return found
+
+    def _worst(self, windows: Sequence[Window], text: str, reading: str) -> Scores:
+        rows = self._rows(np.stack([window.features for window in windows]))
+        # Each objective by its own worst window, so that none hides behind one that scores higher on another; a NaN stays.
+        worst = rows.max(axis=0)
+        places = {}
+        for column, name in enumerate(self._names, 1):
+            if np.isfinite(worst[column]):
+                window = windows[int(rows[:, column].argmax())]
+                start, end = self._sentence(window, column)
+                places[name] = Place(text[start:end], start, end, reading)
+        scores = dict(zip(self._names, map(float, worst[1:]), strict=True))
+        return Scores(scores, unsafe=float(worst[0]), places=places)
+
+    def _rows(self, features: Features) -> NDArray[np.float32]:
+        shipped = self.scorer.scores(features)
+        return np.column_stack([shipped, *(head.scores(features) for head in self._own)]) if self._own else shipped
+
+    def _sentence(self, window: Window, column: int) -> tuple[int, int]:
+        if len(window.spans) < 2:
+            return window.spans[0] if window.spans else window.span
+        return window.spans[int(np.nan_to_num(self._rows(window.sentences)[:, column]).argmax())]
 
     def judge(
         self, context: Sequence[Turn | Mapping[str, str]], replies: Sequence[str], role: str = "assistant"

@@ -7,9 +7,9 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from sklearn.linear_model import LogisticRegression
+from safetensors.torch import load_file, save_file
 
 from classifiers import models
+from classifiers.adaptation import Adaptation, adapt
 from classifiers.backbone import Backbone, Features
 from classifiers.baseline import baseline_scores
+from classifiers.calibration import expected_calibration_error, platt
 from classifiers.card import write_card
+from classifiers.disguise import Words, undisguised
 from classifiers.features import featurise
+from classifiers.guarantee import guarantees, label_of
 from classifiers.labelled import Example, read_labelled, without_leaks
 from classifiers.metrics import auroc, estimate
 from classifiers.policy import OBJECTIVES
 from classifiers.public_sets import read_public
 from classifiers.readout import Readout, Scorer
+from classifiers.targets import Targets
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
@@ -50,11 +55,7 @@ class Recipe:
     own_weight: float = 8.0
     source_rows: int = 10_000
     objective_weight: float = 0.5
-    emphasis: tuple[tuple[str, float], ...] = (("edos", 3.0),)
-    emphasised_members: tuple[int, ...] = (1,)
-    """In these members some public sets weigh more: "not sexist" is not "safe", so that EDOS is outvoted otherwise."""
-    assumed_weight: float = 0.3
-    """Of an objective that a public row does not name, taken as not violated."""
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
 
 def train(
@@ -72,33 +73,84 @@ def train(
     """
     recipe = recipe or Recipe()
     started = time.monotonic()
-    examples = without_leaks(read_labelled(labelled) + read_public(datasets))
-    backbone = Backbone.load()
+    examples = with_plain_readings(without_leaks(read_labelled(labelled) + read_public(datasets)))
+    train_rows = [i for i, e in enumerate(examples) if e.split == "train"]
+    scratch = models.cache_folder() / "training"
+    update = learn_update([examples[i] for i in train_rows], recipe, seed, scratch, progress)
+    adapted = time.monotonic()
+    backbone = Backbone.load(update=update)
     with progress("reading hidden states", len(examples)) as advance:
-        features = featurise(examples, backbone, models.DEFAULT_MODEL, advance)
+        name = f"{models.DEFAULT_MODEL}+{_fingerprint(update)}"
+        features = featurise([(e.context, e.reply, e.role) for e in examples], backbone, name, advance)
     featurised = time.monotonic()
-    split = np.array([e.split for e in examples])
-    rows = np.flatnonzero(split == "train")
     with progress("training the readout", recipe.members * recipe.epochs) as advance:
-        readout = fit(features[rows], [examples[i] for i in rows], recipe, seed, lambda: advance(1))
+        readout = fit(
+            features[train_rows], [examples[i] for i in train_rows], recipe, seed, scratch, lambda: advance(1)
+        )
     calibrate(readout, features, examples)
-    scorer = Scorer(readout, OBJECTIVES, models.DEFAULT_MODEL, version=_version(examples, recipe, seed))
+    scorer = Scorer(readout, OBJECTIVES, models.DEFAULT_MODEL, _version(examples, recipe, seed), update)
     with console.status("measuring"):
+        rows = [i for i, e in enumerate(examples) if e.split == "calibration"]
+        thresholds = guarantees(
+            scorer.scores(features[rows])[:, 1:], OBJECTIVES, [examples[i] for i in rows], scorer.version
+        )
         metrics = measure(scorer, features, examples)
     metrics |= {
         "recipe": asdict(recipe),
         "seed": seed,
         "version": scorer.version,
         "rows": len(examples),
-        "training_rows": dict(Counter(examples[i].source for i in rows).most_common()),
+        "training_rows": dict(Counter(examples[i].source for i in train_rows).most_common()),
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "featurise_minutes": round((featurised - started) / 60, 1),
+        "adapt_minutes": round((adapted - started) / 60, 1),
+        "featurise_minutes": round((featurised - adapted) / 60, 1),
     }
     output.mkdir(parents=True, exist_ok=True)
+    (output / "thresholds.json").write_text(json.dumps(thresholds, indent=1) + "\n")
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    write_card(output / "README.md", metrics)
+    write_card(output / "README.md", metrics, thresholds)
     scorer.save(output)
     return metrics
+
+
+def with_plain_readings(examples: Sequence[Example]) -> list[Example]:
+    """The examples, and for each one of the train split that holds disguised text a second one of what it looks like: served
+    texts are read both ways.
+    """
+    words = Words.of_vocabulary(models.load(models.DEFAULT_MODEL)[1].get_vocab())
+    twins = []
+    for e in examples:
+        plain = undisguised(e.reply, words)
+        if e.split == "train" and plain != e.reply:
+            context = tuple((role, undisguised(content, words)) for role, content in e.context)
+            twins.append(replace(e, id=f"{e.id}#plain", reply=plain, context=context))
+    return [*examples, *twins]
+
+
+def learn_update(
+    examples: Sequence[Example], recipe: Recipe, seed: int, folder: Path, progress: ProgressBar
+) -> dict[str, torch.Tensor]:
+    """The update of the reader's upper layers (see `adaptation.py`), from the train rows."""
+    backbone = Backbone.load()
+    rows = [backbone.tokens(e.context, e.reply, e.role) for e in examples]
+    with ExitStack() as stack:
+        bars: list[Callable[[int], None]] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress("adapting the reader", total)))
+                bars[0](done)
+            else:
+                bars[0](1)
+
+        return adapt(backbone.trunk, rows, examples, recipe.adaptation, seed, folder, show)
+
+
+def _fingerprint(update: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(update):
+        digest.update(name.encode() + update[name].numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def fit(
@@ -106,25 +158,28 @@ def fit(
     examples: Sequence[Example],
     recipe: Recipe,
     seed: int,
+    folder: Path | None = None,
     done_epoch: Callable[[], None] = lambda: None,
 ) -> Readout:
-    """An ensemble trained with weighted binary cross-entropy on `unsafe` and, for unsafe rows, on the objectives that are known."""
-    x = torch.from_numpy(features)
-    unsafe = torch.tensor([float(e.unsafe) for e in examples])
-    named = torch.tensor([[float(name in e.objectives) for name in OBJECTIVES] for e in examples])
-    known = torch.tensor(
-        [(1.0 if e.complete else recipe.assumed_weight) if e.objectives else 0.0 for e in examples]
-    ).unsqueeze(1) * torch.ones(len(OBJECTIVES))
-    known = torch.where(named > 0, torch.ones_like(known), known)  # what is named is certain
+    """An ensemble trained with weighted binary cross-entropy on `unsafe` and, for unsafe rows, on the objectives that are known.
 
+    With a `folder`, every member is kept there as it is done, and one that was trained from the same rows is taken from it.
+    """
+    x = torch.from_numpy(features)
+    targets = Targets.of(examples, _row_weights(examples, recipe))
     readout = Readout(features.shape[1], recipe.hidden, 1 + len(OBJECTIVES), recipe.members, recipe.dropout)
     readout.mean, spread = _moments(features)
     readout.scale = 1.0 / (spread + 1e-3)
-    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
     steps = recipe.epochs * (len(examples) // recipe.batch + 1)
+    key = _fit_key(features, examples, recipe, seed) if folder else ""
     for number, member in enumerate(readout.members):
+        kept = folder / f"member-{key}-{number}.safetensors" if folder else None
+        if kept and kept.is_file():
+            member.load_state_dict(load_file(kept))
+            for _ in range(recipe.epochs):
+                done_epoch()
+            continue
         torch.manual_seed(seed * 1000 + number)
-        weight = torch.tensor(_row_weights(examples, recipe, number in recipe.emphasised_members))
         for layer in member.modules():
             if isinstance(layer, torch.nn.Linear):
                 layer.reset_parameters()
@@ -137,24 +192,29 @@ def fit(
             for picked in torch.randperm(len(examples)).split(recipe.batch):
                 with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the processor has it
                     logits = member(readout.standardise(x[picked].float()))
-                logits = logits.float()
-                loss_unsafe = cross_entropy(logits[:, 0], unsafe[picked], weight[picked])
-                loss_named = cross_entropy(logits[:, 1:], named[picked], known[picked] * weight[picked].unsqueeze(1))
+                loss = targets.loss(logits.float(), picked, recipe.objective_weight)
                 optimiser.zero_grad()
-                (loss_unsafe + recipe.objective_weight * loss_named).backward()
+                loss.backward()
                 optimiser.step()
                 schedule.step()
             done_epoch()
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            save_file(member.state_dict(), kept.with_suffix(".part"))
+            kept.with_suffix(".part").replace(kept)
     return readout.eval()
 
 
-def _row_weights(examples: Sequence[Example], recipe: Recipe, emphasised: bool) -> list[float]:
+def _fit_key(features: Features, examples: Sequence[Example], recipe: Recipe, seed: int) -> str:
+    facts = [[e.id, e.unsafe, sorted(e.objectives)] for e in examples]
+    digest = hashlib.sha256(json.dumps([facts, asdict(recipe), seed], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(features[:, ::97]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _row_weights(examples: Sequence[Example], recipe: Recipe) -> list[float]:
     rows = Counter(e.source for e in examples)
-    emphasis = dict(recipe.emphasis) if emphasised else {}
-    return [
-        recipe.own_weight if e.complete else min(1.0, recipe.source_rows / rows[e.source]) * emphasis.get(e.source, 1.0)
-        for e in examples
-    ]
+    return [recipe.own_weight if e.complete else min(1.0, recipe.source_rows / rows[e.source]) for e in examples]
 
 
 def _moments(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,34 +225,36 @@ def _moments(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.sqrt(square / len(features)), dtype=torch.float32)
 
 
-def logits_of(readout: Readout, features: Features) -> NDArray[np.float64]:
-    """The uncalibrated or calibrated logit of `unsafe` for each row, as the readout stands."""
+def combined_of(readout: Readout, features: Features) -> NDArray[np.float64]:
+    """The logits before calibration of `unsafe` and of every objective, (n, 1 + objectives)."""
     with torch.inference_mode():
         parts = [
-            readout(torch.from_numpy(part).float())[:, 0]
+            readout.combined(readout(torch.from_numpy(part).float()))
             for part in np.array_split(features, max(len(features) // 4096, 1))
         ]
     return torch.cat(parts).double().numpy()
 
 
 def calibrate(readout: Readout, features: Features, examples: Sequence[Example]) -> None:
-    """Platt scaling (Platt, 1999) on the validation rows, every source with the same total weight."""
+    """Platt scaling of `unsafe` and of every objective on the validation rows; thresholds are set on others."""
     rows = [i for i, e in enumerate(examples) if e.split == "validation"]
-    count = Counter(examples[i].source for i in rows)
-    weight = [1.0 / count[examples[i].source] for i in rows]
-    logits = logits_of(readout, features[rows])
-    line = LogisticRegression(C=1e6).fit(
-        logits[:, None], [examples[i].unsafe for i in rows], np.array(weight) * len(rows)
-    )
-    readout.platt = torch.tensor([float(line.coef_[0, 0]), float(line.intercept_[0])])
+    logits = combined_of(readout, features[rows])
+    lines = []
+    for column, name in enumerate((None, *OBJECTIVES)):
+        known = [(at, label) for at, i in enumerate(rows) if (label := label_of(examples[i], name)) is not None]
+        lines.append(platt([logits[at, column] for at, _ in known], [label for _, label in known]))
+    readout.platt = torch.tensor(lines)
 
 
 def measure(scorer: Scorer, features: Features, examples: Sequence[Example]) -> dict[str, Any]:
-    """AUROC of the classifier and of the baseline on every held-out part, with intervals, and over-refusal by threshold."""
+    """AUROC of the classifier and of the baseline on every held-out part, with intervals, and calibration error."""
     train_rows = [e for e in examples if e.split == "train"]
     held_out = [i for i, e in enumerate(examples) if e.split != "train"]
     judged = [examples[i] for i in held_out]
-    ours = logits_of(scorer.readout, features[held_out])
+    ours = np.concatenate([scorer.scores(part) for part in np.array_split(features[held_out], 16)])
+    hate = 1 + OBJECTIVES.index("hate")
+    # A source that labels one objective is judged by the score of that one.
+    score = np.where([e.labelled_for == "hate" for e in judged], ours[:, hate], ours[:, 0])
     plain = baseline_scores(train_rows, judged)
     own_only = baseline_scores([e for e in train_rows if e.complete], judged)
     labels = np.array([e.unsafe for e in judged])
@@ -201,25 +263,32 @@ def measure(scorer: Scorer, features: Features, examples: Sequence[Example]) -> 
     for name, rows in held_out_parts(judged).items():
         y, g = labels[rows], list(groups[rows])
         table[name] = {
-            "ours": estimate(auroc, y, ours[rows], g).as_dict(),
+            "ours": estimate(auroc, y, score[rows], g).as_dict(),
             "tfidf": estimate(auroc, y, plain[rows], g).as_dict(),
             "tfidf_own": estimate(auroc, y, own_only[rows], g).as_dict(),
         }
-    unsafe = 1 / (1 + np.exp(-ours))
-    thresholds = {}
-    validation = np.array([e.split == "validation" for e in judged])
-    for threshold in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        hit = unsafe >= threshold
-        safe, bad = validation & ~labels, validation & labels
-        thresholds[str(threshold)] = {"recall": float(hit[bad].mean()), "over_refusal": float(hit[safe].mean())}
-    return {"auroc": table, "thresholds_on_validation": thresholds}
+    return {"auroc": table, "calibration_error": calibration_errors(ours, judged)}
+
+
+def calibration_errors(scores: NDArray[np.float32], judged: Sequence[Example]) -> dict[str, float]:
+    """Expected calibration error of `unsafe` and of each objective on the calibration rows, which the scaling has not seen."""
+    found = {}
+    for column, name in enumerate((None, *OBJECTIVES)):
+        known = [
+            (scores[i, column], label)
+            for i, e in enumerate(judged)
+            if e.split == "calibration" and (label := label_of(e, name)) is not None
+        ]
+        if known:
+            found[name or "unsafe"] = expected_calibration_error([y for _, y in known], [p for p, _ in known])
+    return found
 
 
 def held_out_parts(judged: Sequence[Example]) -> dict[str, NDArray[np.int64]]:
-    """The rows of each held-out part: every public set's validation, and our contrast pairs by kind and split."""
+    """The rows of each held-out part: every public set's, and our contrast pairs by kind and split."""
     parts: dict[str, NDArray[np.int64]] = {}
     for source in sorted({e.source for e in judged if not e.complete}):
-        parts[f"{source} (validation)"] = np.array([i for i, e in enumerate(judged) if e.source == source])
+        parts[f"{source} (held out)"] = np.array([i for i, e in enumerate(judged) if e.source == source])
     for name, wanted in CONTRAST_PARTS.items():
         for split in ("validation", "test"):
             chosen = [i for i, e in enumerate(judged) if e.complete and e.split == split and wanted(e)]

@@ -9,4 +9,5 @@ ROOT = Path(__file__).resolve().parent
 POLICY = ROOT / "policy.toml"
 CORPUS = ROOT / "corpus"
 LABELLED = ROOT / "labelled"
+FAIRNESS = ROOT / "fairness.toml"
 MODELS = ROOT / "models"

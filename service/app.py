@@ -13,12 +13,12 @@ from fastapi.sse import format_sse_event
 from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
-from service import wire
+from service import requests, wire
+from service.batch import screen_line
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.faults import describe
 from service.generator import PromptTooLong, Sampling
-from service.screening import screen
 from service.settings import Settings
 from service.worker import QueueFull, Worker
 
@@ -48,7 +48,7 @@ def create_app(corridor: Corridor) -> FastAPI:
     _add_error_envelope(app)
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(request: wire.ChatRequest) -> Response:
+    async def chat(request: requests.ChatRequest) -> Response:
         wants = _wants(request, corridor)
         messages = [message.plain() for message in request.messages]
         decision = await worker.run(lambda: corridor.reply(messages, wants))
@@ -65,15 +65,23 @@ def create_app(corridor: Corridor) -> FastAPI:
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
     @app.post("/v1/moderations")
-    async def moderations(request: wire.ModerationRequest) -> dict[str, Any]:
+    async def moderations(request: requests.ModerationRequest) -> dict[str, Any]:
         if len(request.texts) > settings.max_screen_items:
             raise Refused(f"input holds {len(request.texts)} texts; the limit is {settings.max_screen_items}", "input")
-        verdicts = await worker.run(
-            lambda: screen(corridor.safety, corridor.policy, [], request.texts, settings.screen_seconds, "user")
-        )
+        verdicts = await worker.run(lambda: corridor.screen([], request.texts, "user"))
         if any(UNSCORED in verdict.because for verdict in verdicts):
             raise HTTPException(503, "the input could not be judged")
         return wire.moderations(verdicts, corridor.policy, corridor.safety.version)
+
+    @app.post("/v1/screen")
+    async def screen(request: requests.ScreenRequest) -> dict[str, Any]:
+        if len(request.messages) > settings.max_messages:
+            raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
+        line = {"id": request.id, "messages": [m.plain() for m in request.messages], "candidates": request.candidates}
+        found = await worker.run(lambda: screen_line(corridor.screen, line, request.explain))
+        if any(UNSCORED in row["because"] for row in [*found["verdicts"], found["prompt"] or {"because": []}]):
+            raise HTTPException(503, "a text could not be judged")
+        return found
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -96,7 +104,7 @@ def create_app(corridor: Corridor) -> FastAPI:
     return app
 
 
-def _wants(request: wire.ChatRequest, corridor: Corridor) -> Wants:
+def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     settings: Settings = corridor.settings
     if request.model not in ("default", corridor.generator.name):
         known = f"known: default, {corridor.generator.name}"
@@ -136,7 +144,7 @@ def _add_error_envelope(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             reason = first["ctx"]["error"]
             return answer(400, f"body: not JSON at character {first['loc'][-1]}: {reason}", None, "json_invalid")
-        unnamed = ("body", wire.ONE, wire.MANY)
+        unnamed = ("body", requests.ONE, requests.MANY)
         param = ".".join(str(part) for part in first["loc"] if part not in unnamed) or None
         message = first["msg"].removeprefix("Value error, ")
         return answer(400, f"{param or 'body'}: {message}", param, first["type"])

@@ -4,11 +4,12 @@ Knows the format of both lines. Does not know files of other kinds.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from classifiers import Safety
+from classifiers import Verdict
 from classifiers.labelled import Turn
 
 
@@ -24,34 +25,53 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield _checked(line, f"{path.name}:{number}")
 
 
-def screen_line(safety: Safety, line: Mapping[str, Any]) -> dict[str, Any]:
+Judge = Callable[[Sequence[Turn], Sequence[str], str], Sequence[Verdict]]
+"""(context, texts, role of who says them) to one verdict a text."""
+
+
+def screen_line(judge: Judge, line: Mapping[str, Any], explain: bool = False) -> dict[str, Any]:
     """Verdicts for the candidates of a line, their ranks (1 is best, None when dropped) and the pick (index or None).
 
-    Ranked by how safe they are: no generator's likelihoods are known here. Without candidates the user's last turn is judged.
+    Ranked by how safe they are: no generator's likelihoods are known here. The user's last turn gets a verdict of its own,
+    `prompt` (None without one); without candidates it is also the text that is judged. `explain` adds the reasons.
     """
     turns: list[Turn] = [(m["role"], m["content"]) for m in line.get("messages") or []]
+    asked = bool(turns) and turns[-1][0] == "user"
+    prompt = judge(turns[:-1], [turns[-1][1]], "user")[0] if asked else None
     candidates = line.get("candidates")
-    context, texts, role = (turns, candidates, "assistant") if candidates else (turns[:-1], [turns[-1][1]], "user")
-    verdicts = safety.judge(context, texts, role)
+    verdicts = judge(turns, candidates, "assistant") if candidates else [prompt] if prompt else []
     order = sorted((i for i, v in enumerate(verdicts) if not v.dropped), key=lambda i: verdicts[i].unsafe)
     ranks: list[int | None] = [None] * len(verdicts)
     for place, i in enumerate(order, 1):
         ranks[i] = place
     return {
         "id": line.get("id"),
-        "verdicts": [
-            {
-                "unsafe": v.unsafe,
-                "scores": dict(v.scores),
-                "dropped": v.dropped,
-                "because": list(v.because),
-                "flagged": list(v.flagged),
-            }
-            for v in verdicts
-        ],
+        "verdicts": [_row(v, explain) for v in verdicts],
         "ranks": ranks,
         "pick": order[0] if order else None,
+        "prompt": _row(prompt, explain) if prompt else None,
     }
+
+
+def _row(verdict: Verdict, explain: bool) -> dict[str, Any]:
+    row = {
+        "unsafe": verdict.unsafe,
+        "scores": dict(verdict.scores),
+        "dropped": verdict.dropped,
+        "because": list(verdict.because),
+        "flagged": list(verdict.flagged),
+    }
+    if explain:
+        row["reasons"] = [
+            {
+                "objective": r.objective,
+                "score": r.score,
+                "threshold": r.threshold,
+                **(asdict(r.place) if r.place else {}),
+            }
+            for r in verdict.reasons
+        ]
+    return row
 
 
 def _checked(line: bytes, where: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from classifiers import Policy, SafetyScorer, Verdict
+from classifiers.labelled import Turn
 from retrieval import Hit, Index, ground
 from service.clock import Clock
 from service.decisions import Decision, Judged, Reply, chief_objective
@@ -48,7 +49,7 @@ class Corridor:
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
         question = question_of(messages)
         with clock("screen"):
-            input_verdict = self._screen(before_question(messages), [question], "user")[0]
+            input_verdict = self.screen(_turns(before_question(messages)), [question], "user")[0]
         with clock("rank"):
             hits = look_up(self.index, question, self.settings.evidence_coverage) if wants.grounding == "cite" else []
 
@@ -66,7 +67,7 @@ class Corridor:
                     raise
                 break  # there is no room for the steering prompt
             with clock("screen"):
-                verdicts = self._screen(messages, [candidate.text for candidate, _ in drawn], "assistant")
+                verdicts = self.screen(_turns(messages), [candidate.text for candidate, _ in drawn], "assistant")
             fresh = [Judged(c, v, e, attempt) for (c, e), v in zip(drawn, verdicts, strict=True)]
             judged += fresh
             survivors = [j for j in fresh if j.kept]
@@ -92,9 +93,9 @@ class Corridor:
             blocked_input=blocked,
         )
 
-    def _screen(self, context: Sequence[Message], texts: Sequence[str], role: str) -> list[Verdict]:
-        turns = [(m["role"], m["content"]) for m in context]
-        return screen(self.safety, self.policy, turns, texts, self.settings.screen_seconds, role)
+    def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:
+        """One verdict a text, under the corridor's policy and time limit; never raises (law 1)."""
+        return screen(self.safety, self.policy, context, texts, self.settings.screen_seconds, role)
 
     def _sample(
         self, messages: Sequence[Message], hits: Sequence[Hit], wants: Wants, seed: int, attempt: int
@@ -127,3 +128,7 @@ class Corridor:
         objective = self.policy.objectives.get(chief or "")
         text = objective.fallback if objective else self.policy.fallback
         return Reply(text, "content_filter", 0, None, None)
+
+
+def _turns(messages: Sequence[Message]) -> list[Turn]:
+    return [(m["role"], m["content"]) for m in messages]

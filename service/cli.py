@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|eval|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line: `winnow serve|chat|screen|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
 
 import json
 import logging
@@ -68,6 +68,9 @@ def screen(
     file: Annotated[Path, typer.Argument(help="JSON Lines: id, messages, candidates")],
     policy: PolicyOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="default: standard output")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="say which sentence decided, and in which reading")
+    ] = False,
 ) -> None:
     """Judge your own candidates: verdicts, ranks and the pick for each line.
 
@@ -83,7 +86,7 @@ def screen(
         sink = output.open("w", encoding="utf-8") if output else None
         with _progress("screening", len(lines)) as advance:
             for line in lines:
-                row = json.dumps(screen_line(safety, line), ensure_ascii=False)
+                row = json.dumps(screen_line(safety.judge, line, explain), ensure_ascii=False)
                 print(row, file=sink, flush=True)
                 advance(1)
         if sink:
@@ -92,33 +95,51 @@ def screen(
 
 @app.command("eval", epilog="Example: winnow eval data/labelled --split validation --output results/own.json")
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="labelled exchanges: a .jsonl file or a folder of them")],
+    file: Annotated[Path | None, typer.Argument(help="labelled exchanges: a .jsonl file or a folder of them")] = None,
     policy: PolicyOption = None,
-    split: Annotated[str | None, typer.Option(help="only train, validation or test")] = None,
+    split: Annotated[str | None, typer.Option(help="only train, calibration, validation or test")] = None,
     public: Annotated[Path | None, typer.Option(help="folder of the public sets, to be judged as well")] = None,
+    targets: Annotated[
+        bool, typer.Option("--targets", help="the safety targets' table; needs --public, no FILE")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON result file")] = Path("results/eval.json"),
 ) -> None:
-    """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source."""
+    """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source.
+
+    With --targets: the shipped classifier on every held-out set against its targets, beside a baseline.
+    """
     with _plain_errors():
         from classifiers import Safety
         from classifiers.labelled import SPLITS, read_labelled, without_leaks
         from classifiers.public_sets import read_public
         from service.evaluation import evaluate as run
         from service.evaluation import print_report
+        from service.targets import print_targets, safety_targets
 
-        if split is not None and split not in SPLITS:
-            raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
-        examples = read_labelled(file) + (read_public(public) if public else [])
-        if split:
-            examples = [e for e in without_leaks(examples) if e.split == split]
-        if not examples:
-            raise ValueError(f"{file} holds no exchange" + (f" of the {split} split" if split else ""))
-        safety = Safety.load(policy or _settings().policy)
-        with _progress("judging", len(examples)) as advance:
-            report = run(safety, examples, advance)
+        if targets:
+            if public is None or file is not None:
+                raise ValueError("--targets needs --public FOLDER and takes no FILE")
+            report = safety_targets(
+                Safety.load(policy or _settings().policy), public, _progress, "winnow eval --targets --public PATH"
+            )
+            show: Any = print_targets
+        else:
+            if file is None:
+                raise ValueError("name a file or folder of labelled exchanges, or give --targets")
+            if split is not None and split not in SPLITS:
+                raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
+            examples = read_labelled(file) + (read_public(public) if public else [])
+            if split:
+                examples = [e for e in without_leaks(examples) if e.split == split]
+            if not examples:
+                raise ValueError(f"{file} holds no exchange" + (f" of the {split} split" if split else ""))
+            safety = Safety.load(policy or _settings().policy)
+            with _progress("judging", len(examples)) as advance:
+                report = run(safety, examples, advance)
+            show = print_report
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1) + "\n")
-        print_report(report, Console())
+        show(report, Console())
         console.print(f"written to {output}", markup=False, soft_wrap=True)
 
 
@@ -148,21 +169,78 @@ def build_index(
         console.print(f"{output}: {counts}", markup=False, soft_wrap=True)
 
 
-@app.command(epilog="Example: winnow train --datasets ../shared/datasets")
+@app.command(
+    epilog="Example: winnow calibrate my-labelled.jsonl --output my-policy.toml, then winnow serve --policy my-policy.toml"
+)
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="your own labelled exchanges: a .jsonl file or a folder of them")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="policy file to write")] = Path("winnow-policy.toml"),
+    confidence: Annotated[float, typer.Option(help="of the guarantee, between 0 and 1")] = 0.95,
+) -> None:
+    """Set thresholds with a guarantee on your own data; objectives without an unsafe row keep the shipped ones."""
+    with _plain_errors():
+        from service.calibrating import calibrate_on, print_thresholds
+
+        if output.exists():
+            raise ValueError(f"{output} exists; name another file with --output")
+        with _progress("judging", None) as advance:
+            table, text = calibrate_on(file, 1 - confidence, advance)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        output.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
+        print_thresholds(table, Console())
+        console.print(f"written to {output} and {output.with_suffix('.json')}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: winnow train --objective no_medical_dosage examples.jsonl --policy winnow-policy.toml")
 def train(
+    examples: Annotated[Path | None, typer.Argument(help="with --objective: your labelled examples, .jsonl")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="name of a rule of your own, to be learned from examples")
+    ] = None,
+    policy: Annotated[Path, typer.Option(help="with --objective: policy file that gets the entry")] = Path(
+        "winnow-policy.toml"
+    ),
     datasets: Annotated[Path, typer.Option(help="folder of the public sets")] = Path("../shared/datasets"),
     labelled: Annotated[Path | None, typer.Option(help="our own labelled exchanges")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
-    seed: Annotated[int, typer.Option(help="seed of the readout's training")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
 ) -> None:
-    """Train the safety classifier as it is shipped; takes under two hours on two cores, and goes on after a kill."""
+    """Train the safety classifier as it is shipped, or, with --objective, a rule of your own beside it.
+
+    The whole training takes about an hour and a half on two cores and goes on after a kill; a rule of your own takes less than a
+    minute, and the shipped weights stay as they are.
+    """
     with _plain_errors():
+        if objective is not None:
+            from service.calibrating import learn_objective
+
+            if examples is None:
+                raise ValueError(
+                    "--objective needs a file of labelled examples: winnow train --objective NAME examples.jsonl"
+                )
+            folder = output or Path("winnow-objectives")
+            with _progress("reading examples", None) as advance:
+                figures = learn_objective(objective, examples, folder, policy, advance)
+            value = figures["auroc"]
+            console.print(
+                f"{objective}: AUROC {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] by cross-validation over "
+                f"{figures['examples']} examples; card in {folder / objective}, entry in {policy}",
+                markup=False,
+                soft_wrap=True,
+            )
+            return
+        from classifiers.guarantee import write_thresholds
         from classifiers.safety import SHIPPED
         from classifiers.training import train as run
-        from data import LABELLED
+        from data import LABELLED, POLICY
 
+        if examples is not None:
+            raise ValueError("examples are given without --objective NAME")
         target = output or SHIPPED
         run(datasets, labelled or LABELLED, target, seed, _progress, console)
+        if target == SHIPPED:
+            write_thresholds(POLICY, json.loads((target / "thresholds.json").read_text()))
         console.print(f"written to {target}", markup=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from classifiers import OBJECTIVES, Safety, Verdict
+from classifiers import OBJECTIVES, Safety, Scores, Verdict, judge
 from classifiers.labelled import Example, Turn
 from classifiers.metrics import Measure, auprc, auroc, estimate, over_refusal, precision, recall
 
@@ -23,7 +23,7 @@ TOGETHER = 32
 
 def evaluate(safety: Safety, examples: Sequence[Example], progress: Callable[[int], None] = lambda _: None) -> Report:
     """Judge every exchange and measure: overall and per source on `unsafe`, per objective where labels are complete."""
-    verdicts = _judge(safety, examples, progress)
+    verdicts = [judge(scores, safety.policy) for scores in scores_of(safety, examples, progress)]
     sources = sorted({e.source for e in examples})
     rows = {"all": _row(examples, verdicts, None)}
     for source in sources:
@@ -50,18 +50,20 @@ def evaluate(safety: Safety, examples: Sequence[Example], progress: Callable[[in
     }
 
 
-def _judge(safety: Safety, examples: Sequence[Example], progress: Callable[[int], None]) -> list[Verdict]:
-    """A verdict for each exchange, in order; those that share a context are judged together, which reads it once."""
+def scores_of(
+    safety: Safety, examples: Sequence[Example], progress: Callable[[int], None] = lambda _: None
+) -> list[Scores]:
+    """Scores of each exchange, in order; those that share a context are judged together, which reads it once."""
     by_context: dict[tuple[tuple[Turn, ...], str], list[int]] = {}
     for i in sorted(range(len(examples)), key=lambda i: len(examples[i].reply)):
         by_context.setdefault((examples[i].context, examples[i].role), []).append(i)
-    verdicts: dict[int, Verdict] = {}
+    found: dict[int, Scores] = {}
     for (context, role), rows in by_context.items():
         for start in range(0, len(rows), TOGETHER):
             part = rows[start : start + TOGETHER]
-            verdicts |= zip(part, safety.judge(context, [examples[i].reply for i in part], role), strict=True)
+            found |= zip(part, safety.scores(context, [examples[i].reply for i in part], role), strict=True)
             progress(len(part))
-    return [verdicts[i] for i in range(len(examples))]
+    return [found[i] for i in range(len(examples))]
 
 
 def _row(examples: Sequence[Example], verdicts: Sequence[Verdict], objective: str | None) -> Report:

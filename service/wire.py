@@ -1,171 +1,18 @@
-"""The OpenAI-compatible shapes: requests as they are checked, answers as they are sent.
+"""The OpenAI-compatible answers as they are sent.
 
 Knows JSON. Decides what of a decision leaves the house: never the text of a dropped candidate (law 7).
 """
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from typing import Any
 
 from classifiers import Policy, Verdict
 from classifiers.verdicts import UNSCORED
 from retrieval import Citation
 from service.decisions import Decision, Reply
-from service.generator import Message
-
-MAX_CANDIDATES = 64
 
 Json = dict[str, Any]
-
-
-def _whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON may escape half of a surrogate pair; no tokenizer reads it
-        raise ValueError(f"character {error.start} is half of a surrogate pair, not text") from error
-    return text
-
-
-# A union's errors name the branch that was meant. The tags are no part of the request: `app.py` leaves them out.
-ONE, MANY = "<one>", "<many>"
-Text = Annotated[str, AfterValidator(_whole)]
-OneOrMany = Discriminator(lambda value: MANY if isinstance(value, list) else ONE)
-OneText = Annotated[Text, Tag(ONE)]
-
-
-class TextPart(BaseModel):
-    """A text content part; images and audio are refused, not ignored."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[OneText | Annotated[list[TextPart], Field(min_length=1), Tag(MANY)], OneOrMany]
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "ChatMessage":
-        if self.role == "user" and not self.text.strip():
-            raise ValueError("the content of a user message must not be empty")
-        return self
-
-    def plain(self) -> Message:
-        return {"role": "system" if self.role == "developer" else self.role, "content": self.text}
-
-
-class StreamOptions(BaseModel):
-    include_usage: bool = False
-
-
-class ModerationMode(BaseModel):
-    mode: Literal["score", "block"] = "score"
-
-
-class ModerationPolicy(BaseModel):
-    input: ModerationMode = ModerationMode()
-    output: ModerationMode = ModerationMode(mode="block")
-
-
-class ModerationWish(BaseModel):
-    """Inline moderation. Input is scored, or blocks; output always blocks, whatever mode is asked for (law 1)."""
-
-    model: str | None = None
-    policy: ModerationPolicy = ModerationPolicy()
-
-
-class ChatRequest(BaseModel):
-    """`POST /v1/chat/completions`. Keys that only tune a hosted service (user, metadata, store, ...) are accepted and unused."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    model: str = "default"
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    n: int = Field(1, ge=1, le=MAX_CANDIDATES)
-    candidates: int | None = Field(None, ge=1, le=MAX_CANDIDATES)
-    max_tokens: int | None = Field(None, ge=1, le=1024)
-    max_completion_tokens: int | None = Field(None, ge=1, le=1024)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    stop: Annotated[OneText | Annotated[list[Text], Field(max_length=4), Tag(MANY)], OneOrMany] | None = None
-    seed: int | None = Field(None, ge=0, le=2**53)
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    grounding: Literal["off", "cite"] = "cite"
-    explain: bool = False
-    moderation: ModerationWish = ModerationWish()
-    # Wishes that Winnow cannot fulfil: refused, not ignored.
-    tools: None = None
-    functions: None = None
-    logprobs: Literal[False] | None = None
-    audio: None = None
-    response_format: Json | None = None
-
-    @field_validator("stop")
-    @classmethod
-    def _stop_strings(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if value is not None and not all([value] if isinstance(value, str) else value):
-            raise ValueError("a stop string must not be empty")
-        return value
-
-    @field_validator("response_format")
-    @classmethod
-    def _plain_text(cls, value: Json | None) -> Json | None:
-        if value is not None and value.get("type") != "text":
-            raise ValueError("only the response format {'type': 'text'} is supported")
-        return value
-
-    @field_validator("messages")
-    @classmethod
-    def _user_asks(cls, value: list[ChatMessage]) -> list[ChatMessage]:
-        if value[-1].role != "user":
-            raise ValueError("the last message must be the user's")
-        return value
-
-    @field_validator("candidates")
-    @classmethod
-    def _enough_candidates(cls, value: int | None, info: ValidationInfo) -> int | None:
-        n = info.data.get("n", 1)
-        if value is not None and n > value:
-            raise ValueError(f"n is {n}, more than the {value} candidates that are sampled")
-        return value
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        if self.stop is None:
-            return ()
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-
-class ModerationRequest(BaseModel):
-    """`POST /v1/moderations`: one text or several."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    input: Annotated[OneText | Annotated[list[Text], Field(min_length=1), Tag(MANY)], OneOrMany]
-    model: str | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        return [self.input] if isinstance(self.input, str) else self.input
 
 
 def error(message: str, type: str, param: str | None = None, code: str | None = None) -> Json:
@@ -335,6 +182,16 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
                 "flagged": list(j.verdict.flagged),
                 "unsafe": j.verdict.unsafe,
                 "scores": dict(j.verdict.scores),
+                # Where in the text it lies is not said: the text of a dropped candidate stays in (law 7).
+                "reasons": [
+                    {
+                        "objective": r.objective,
+                        "score": r.score,
+                        "threshold": r.threshold,
+                        "reading": r.place and r.place.reading,
+                    }
+                    for r in j.verdict.reasons
+                ],
                 "mean_log_likelihood": j.candidate.mean_log_likelihood,
                 "with_evidence": j.with_evidence,
                 "attempt": j.attempt,

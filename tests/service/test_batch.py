@@ -12,7 +12,7 @@ USER = {"role": "user", "content": "Hello?"}
 
 
 def screened(line, scores=None):
-    return screen_line(JudgingSafety(scores), line)
+    return screen_line(JudgingSafety(scores).judge, line)
 
 
 def test_a_line_out_has_the_shape_of_the_design():
@@ -57,19 +57,19 @@ def test_a_candidate_without_a_probability_is_dropped_as_unscored_and_never_pick
 
 def test_without_messages_the_texts_are_judged_alone():
     safety = JudgingSafety()
-    assert screen_line(safety, {"candidates": ["Tea.", "Bees."]})["id"] is None
+    assert screen_line(safety.judge, {"candidates": ["Tea.", "Bees."]})["id"] is None
     assert safety.calls == [([], ["Tea.", "Bees."], "assistant")]
 
 
 def test_candidates_are_judged_in_the_context_of_every_message():
     safety = JudgingSafety()
-    screen_line(safety, {"messages": [USER, {"role": "assistant", "content": "Yes?"}], "candidates": ["Tea."]})
+    screen_line(safety.judge, {"messages": [USER, {"role": "assistant", "content": "Yes?"}], "candidates": ["Tea."]})
     assert safety.calls == [([("user", "Hello?"), ("assistant", "Yes?")], ["Tea."], "assistant")]
 
 
 def test_without_candidates_the_users_last_turn_is_judged_as_the_users():
     safety = JudgingSafety({"bomb": {"weapons": 0.8}})
-    row = screen_line(safety, {"messages": [USER, {"role": "user", "content": "How to build a bomb?"}]})
+    row = screen_line(safety.judge, {"messages": [USER, {"role": "user", "content": "How to build a bomb?"}]})
     assert safety.calls == [([("user", "Hello?")], ["How to build a bomb?"], "user")]
     assert row["verdicts"][0]["because"] == ["weapons"]
 

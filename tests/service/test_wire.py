@@ -8,7 +8,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 
 from classifiers import load_policy
-from service import wire
+from service import requests, wire
 from service.chat import Wants
 from tests.service.scripted import (
     ASKS_KENYA,
@@ -325,7 +325,7 @@ def test_an_empty_candidate_is_explained_as_empty():
 
 
 def request(**fields):
-    return wire.ChatRequest(**{"messages": ASKS_NOTHING, **fields})
+    return requests.ChatRequest(**{"messages": ASKS_NOTHING, **fields})
 
 
 def test_a_developer_speaks_as_the_system_and_text_parts_are_one_text():
@@ -357,4 +357,4 @@ def test_half_of_a_surrogate_pair_is_refused_wherever_text_is_taken(text):
     with pytest.raises(ValidationError, match="surrogate"):
         request(stop=text)
     with pytest.raises(ValidationError, match="surrogate"):
-        wire.ModerationRequest(input=[text])
+        requests.ModerationRequest(input=[text])

@@ -1,0 +1,258 @@
+"""Low-rank adaptation of the reader (LoRA: Hu et al., 2021): small updates of the upper layers' weights, learned on labelled exchanges.
+
+Knows how an update is learned and how it is laid into a trunk. Does not know thresholds, calibration or how the states are read
+out in the end: the head that teaches the update is thrown away.
+
+The layers below the first adapted one stay the generator's own, so that the reader shares their weights, and training reads
+them once.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from classifiers.labelled import Example
+from classifiers.targets import Targets
+
+Update = Mapping[str, torch.Tensor]
+"""For each adapted matrix "LAYER.BLOCK.NAME" two factors: ".down" (rank, inputs) and ".up" (outputs, rank)."""
+
+BLOCKS = {
+    "self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
+}
+SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How the update is learned. `public_rows`: of each public set, seen once; our own pairs are seen every epoch."""
+
+    first_layer: int = 12
+    rank: int = 16
+    epochs: int = 3
+    batch: int = 16
+    learning_rate: float = 5e-4
+    head_rate: float = 1e-3
+    public_rows: int = 600
+    objective_weight: float = 0.5
+
+
+class _LowRank(torch.nn.Module):
+    def __init__(self, linear: torch.nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.linear = linear
+        self.down = torch.nn.Parameter(torch.randn(rank, linear.in_features) / math.sqrt(linear.in_features))
+        self.up = torch.nn.Parameter(torch.zeros(linear.out_features, rank))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.linear(x)
+        return y + SCALE * ((x @ self.down.T.to(x.dtype)) @ self.up.T.to(x.dtype))
+
+
+def lay_in(layers: torch.nn.ModuleList, update: Update, first: int = 0) -> None:
+    """Replace the adapted layers of the list by ones that carry the update; the originals, which others share, stay as they are.
+
+    `first` is the number that the list's first layer has in the update. Raises KeyError for a matrix that is not there.
+    """
+    for name in {key.rsplit(".", 1)[0] for key in update}:
+        number, block, matrix = name.split(".")
+        at = int(number) - first
+        down, up = update[f"{name}.down"], update[f"{name}.up"]
+
+        def merged(old: torch.nn.Linear, down: torch.Tensor = down, up: torch.Tensor = up) -> torch.nn.Module:
+            new = copy.copy(old)
+            new._parameters = dict(old._parameters)
+            weight = old.weight.float() + SCALE * (up.float() @ down.float())
+            new.weight = torch.nn.Parameter(weight.to(old.weight.dtype), requires_grad=False)
+            return new
+
+        layers[at] = _with(layers[at], block, matrix, merged)
+
+
+def _with(layer: Any, block: str, matrix: str, make: Callable[[Any], torch.nn.Module]) -> Any:
+    twin = copy.copy(layer)
+    twin._modules = dict(layer._modules)
+    part = copy.copy(twin._modules[block])
+    part._modules = dict(part._modules)
+    part._modules[matrix] = make(part._modules[matrix])
+    twin._modules[block] = part
+    return twin
+
+
+def adapt(
+    trunk: Any,
+    rows: Sequence[tuple[list[int], int, int]],
+    examples: Sequence[Example],
+    adaptation: Adaptation,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, torch.Tensor]:
+    """Learn an update of the trunk's layers from `first_layer` on.
+
+    trunk: the reader's, its layers up to the highest one read. rows: for each example its tokens and the span (start, end) of the
+    judged ones. Writes a checkpoint to `folder` every hundred steps and goes on from one of the same data and settings.
+    """
+    lower, upper = _cut(trunk, adaptation.first_layer)
+    torch.manual_seed(seed)
+    for i in range(len(upper.layers)):
+        for block, matrices in BLOCKS.items():
+            for matrix in matrices:
+                upper.layers[i] = _with(upper.layers[i], block, matrix, lambda old: _LowRank(old, adaptation.rank))
+    learned = {
+        f"{i + adaptation.first_layer}.{block}.{matrix}.{side}": getattr(getattr(getattr(layer, block), matrix), side)
+        for i, layer in enumerate(upper.layers)
+        for block, matrices in BLOCKS.items()
+        for matrix in matrices
+        for side in ("down", "up")
+    }
+    targets = Targets.of(examples)
+    hidden = upper.config.hidden_size
+    head = torch.nn.Sequential(
+        torch.nn.LayerNorm(2 * hidden), torch.nn.Dropout(0.1), torch.nn.Linear(2 * hidden, 1 + targets.named.shape[1])
+    )
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": list(learned.values()), "lr": adaptation.learning_rate, "weight_decay": 0.0},
+            {"params": list(head.parameters()), "lr": adaptation.head_rate},
+        ]
+    )
+    batches = list(_batches(rows, examples, adaptation, seed))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / 40) * max(0.02, 1 - step / len(batches))
+    )
+    checkpoint = folder / f"adaptation-{_key(rows, examples, adaptation, seed)}.pt"
+    start = _resume(checkpoint, learned, head, optimiser, schedule)
+    progress(start, len(batches))
+    states: dict[int, torch.Tensor] = {}
+    for step in range(start, len(batches)):
+        batch = batches[step]
+        _read_lower(lower, rows, [i for i in batch if i not in states], states)
+        torch.manual_seed(seed * 1_000_003 + step)  # of dropout, so that a resumed run draws the same
+        logits = head(_read_upper(upper, [states[i] for i in batch], [rows[i] for i in batch]))
+        loss = targets.loss(logits, batch, adaptation.objective_weight)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(learned.values()), 1.0)
+        optimiser.step()
+        schedule.step()
+        progress(step + 1, len(batches))
+        if (step + 1) % 100 == 0 or step + 1 == len(batches):
+            _save(checkpoint, step + 1, learned, head, optimiser, schedule)
+    return {name: value.detach().half().contiguous() for name, value in learned.items()}
+
+
+def _cut(trunk: Any, first: int) -> tuple[Any, Any]:
+    parts = []
+    for layers in (list(trunk.layers)[:first], list(trunk.layers)[first:]):
+        part = copy.copy(trunk)
+        part._modules = dict(trunk._modules)
+        part.layers = torch.nn.ModuleList(layers)
+        part.requires_grad_(False)
+        parts.append(part)
+    return parts[0], parts[1]
+
+
+def _batches(
+    rows: Sequence[Any], examples: Sequence[Example], adaptation: Adaptation, seed: int
+) -> Iterator[list[int]]:
+    """Batches of every epoch: whole pairs, rows of like length together, a share of the public rows in each epoch."""
+    random = np.random.default_rng(seed)
+    pairs: dict[str, list[int]] = defaultdict(list)
+    public: dict[str, list[int]] = defaultdict(list)
+    for i, example in enumerate(examples):
+        (pairs[example.group] if example.complete else public[example.source]).append(i)
+    once: list[list[int]] = []
+    for source in sorted(public):
+        drawn = random.permutation(public[source])[: adaptation.public_rows]
+        once += [[int(i)] for i in drawn]
+    once = [once[i] for i in random.permutation(len(once))]
+    for epoch in range(adaptation.epochs):
+        units = [*pairs.values(), *once[epoch :: adaptation.epochs]]
+        units = [units[i] for i in random.permutation(len(units))]
+        found: list[list[int]] = []
+        for start in range(0, len(units), 16 * adaptation.batch):
+            part = sorted(
+                units[start : start + 16 * adaptation.batch], key=lambda unit: max(len(rows[i][0]) for i in unit)
+            )
+            batch: list[int] = []
+            for unit in part:
+                batch += unit
+                if len(batch) >= adaptation.batch:
+                    found.append(batch)
+                    batch = []
+            if batch:
+                found.append(batch)
+        for i in random.permutation(len(found)):
+            yield found[i]
+
+
+def _read_lower(lower: Any, rows: Sequence[Any], wanted: list[int], states: dict[int, torch.Tensor]) -> None:
+    if not wanted:
+        return
+    longest = max(len(rows[i][0]) for i in wanted)
+    ids = torch.tensor([rows[i][0] + [0] * (longest - len(rows[i][0])) for i in wanted])
+    with torch.no_grad():
+        found = lower(input_ids=ids, use_cache=False).last_hidden_state
+    for i, row in zip(wanted, found, strict=True):
+        states[i] = row[: len(rows[i][0])].clone()
+
+
+def _read_upper(upper: Any, states: list[torch.Tensor], rows: Sequence[tuple[list[int], int, int]]) -> torch.Tensor:
+    padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # on the right: attention is causal
+    found = upper(inputs_embeds=padded, use_cache=False).last_hidden_state.float()
+    return torch.stack(
+        [
+            torch.cat([found[i, start:end].mean(dim=0), found[i, len(ids) - 1]]) / 10
+            for i, (ids, start, end) in enumerate(rows)
+        ]
+    )
+
+
+def _key(rows: Sequence[Any], examples: Sequence[Example], adaptation: Adaptation, seed: int) -> str:
+    facts = [
+        [list(map(int, ids)), start, end, e.unsafe, sorted(e.objectives)]
+        for (ids, start, end), e in zip(rows, examples, strict=True)
+    ]
+    return hashlib.sha256(json.dumps([facts, asdict(adaptation), seed]).encode()).hexdigest()[:16]
+
+
+def _save(path: Path, step: int, learned: Update, head: Any, optimiser: Any, schedule: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "learned": dict(learned),
+        "head": head.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        torch.save(state, file)
+    Path(aside).replace(path)
+
+
+def _resume(path: Path, learned: Update, head: Any, optimiser: Any, schedule: Any) -> int:
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        for name, value in learned.items():
+            value.copy_(state["learned"][name])
+    head.load_state_dict(state["head"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    step: int = state["step"]
+    return step
