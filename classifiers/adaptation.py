@@ -69,6 +69,8 @@ def lay_in(layers: torch.nn.ModuleList, update: Update, first: int = 0) -> None:
     for name in {key.rsplit(".", 1)[0] for key in update}:
         number, block, matrix = name.split(".")
         at = int(number) - first
+        if not 0 <= at < len(layers):
+            raise KeyError(f"the update has layer {number}, the trunk {first} to {first + len(layers) - 1}")
         down, up = update[f"{name}.down"], update[f"{name}.up"]
 
         def merged(old: torch.nn.Linear, down: torch.Tensor = down, up: torch.Tensor = up) -> torch.nn.Module:
@@ -223,7 +225,7 @@ def _read_upper(upper: Any, states: list[torch.Tensor], rows: Sequence[tuple[lis
 
 def _key(rows: Sequence[Any], examples: Sequence[Example], adaptation: Adaptation, seed: int) -> str:
     facts = [
-        [list(map(int, ids)), start, end, e.unsafe, sorted(e.objectives)]
+        [list(map(int, ids)), start, end, e.unsafe, sorted(e.objectives), e.complete, e.labelled_for, e.group, e.source]
         for (ids, start, end), e in zip(rows, examples, strict=True)
     ]
     return hashlib.sha256(json.dumps([facts, asdict(adaptation), seed]).encode()).hexdigest()[:16]

@@ -26,7 +26,8 @@ GRID = np.round(1 / (1 + np.exp(-np.arange(-7.0, 7.01, 0.05))), 4)
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and what it promises. `certified` false: there are too few unsafe rows for the promise; `needed` would do.
+    """A threshold and what it promises. `certified` false: the rows do not carry the promise; most often they are too few,
+    and `needed` of them without a miss would do.
 
     n unsafe rows, `missed` of them below the threshold; `over_refusal`: share of the `safe` safe rows at or above it.
     """
@@ -47,13 +48,14 @@ class Threshold:
 
 def rows_needed(alpha: float, delta: float = DELTA) -> int:
     """The fewest unsafe rows that can certify anything: with none of them missed, (1 - alpha)^n <= delta."""
-    return math.ceil(math.log(delta) / math.log(1 - alpha))
+    return math.ceil(math.log(delta) / math.log1p(-alpha))
 
 
-def certify(unsafe: ArrayLike, safe: ArrayLike, alpha: float, delta: float = DELTA) -> Threshold:
+def certify(unsafe: ArrayLike, safe: ArrayLike, alpha: float, delta: float = DELTA, at_most: float = 1.0) -> Threshold:
     """The highest certified threshold for the scores of unsafe texts; `safe` scores only tell what it costs.
 
     Where nothing can be certified, the plain alpha-quantile of the unsafe scores (0.5 without any), and `certified` is false.
+    `at_most`: no threshold above it is taken; a lower one lets fewer pass and keeps the promise.
     Raises ValueError for scores that are not probabilities, or alpha or delta not within (0, 1).
     """
     bad, good = _probabilities(unsafe), _probabilities(safe)
@@ -70,6 +72,7 @@ def certify(unsafe: ArrayLike, safe: ArrayLike, alpha: float, delta: float = DEL
         threshold = float(below[-1]) if len(below) else float(GRID[0])
     else:
         threshold = chosen
+    threshold = min(threshold, at_most)
     return Threshold(
         threshold=threshold,
         certified=chosen is not None,

@@ -29,8 +29,8 @@ each of the fifteen objectives of `data/policy.toml`.
 |---|---|---|---|
 {data}
 
-`own` is `data/labelled/` (written for Winnow, Apache-2.0; its README is the datasheet), split by pair into 62% training, 10%
-calibration, 13% validation and 15% test. Public sets keep their own validation files or are split by context, situation or post,
+`own` is `data/labelled/` (written for Winnow, Apache-2.0; its README is the datasheet), split by pair into 62% training, 18%
+calibration, 5% validation and 15% test. Public sets keep their own validation files or are split by context, situation or post,
 two in five of the held-out groups for calibration; training rows that share a context with a held-out row are left out. Rows that
 hold disguised text or emoji are learned as they are and as what they look like.
 
@@ -47,17 +47,18 @@ validation rows; the first 400 test pairs were looked at in an earlier version's
 
 ## Calibration
 
-Platt scaling of each score was fitted on the validation rows. Expected calibration error on the calibration rows, which it has not
+Platt scaling of *unsafe* was fitted on the validation rows. Expected calibration error on the calibration rows, which it has not
 seen (ten bins): {calibration}.
 
 ## Thresholds and what they promise
 
-Learn then test on the calibration rows: with confidence {confidence:.0%} over their draw, at most the share *passes* of unsafe texts of
-that kind (like those of the calibration rows) scores below the threshold. Where there are too few rows for that, the threshold is
-their plain quantile and is not certified; *needed* rows without a miss would do. Over-refusal is of the safe calibration rows, half
-of which are look-alikes written to be hard.
+All objectives share a threshold: the objective that accounts best for a text carries its whole probability of being unsafe. Learn
+then test on the {calibrated:,} own calibration rows: with confidence {confidence:.0%} over their draw, at most the share *passes* of
+unsafe texts like them scores below the threshold. *Certified* says whether that holds for all kinds together and for each kind
+alone; where it does not, the rows of that kind do not carry it yet, and *needed* of them without a miss would. Over-refusal is of
+the safe calibration rows, every one a look-alike written to be hard; of plain questions and dialog see the targets below.
 
-| objective | preset | passes | threshold | certified | unsafe rows | missed | needed | over-refusal (n safe) |
+| kind | preset | passes | threshold | certified | unsafe rows | missed | needed | over-refusal (n safe) |
 |---|---|---|---|---|---|---|---|---|
 {thresholds}
 {targets}
@@ -108,6 +109,7 @@ def write_card(
             table="\n".join(table),
             calibration=", ".join(f"{name} {value:.3f}" for name, value in metrics["calibration_error"].items()),
             confidence=1 - thresholds["delta"],
+            calibrated=thresholds["balanced"]["all"]["n"] + thresholds["balanced"]["all"]["safe"],
             thresholds="\n".join(_thresholds(thresholds)),
             targets=_targets(targets),
         )

@@ -38,12 +38,14 @@ MAX_GUESSES = 64
 """Readings of one leet word that are tried: each of "1", "!" and "|" doubles them."""
 
 _LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+(\u20ac\u00a3]+")
-_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:([\s._\-*~|/\\,]{1,3})[^\W_]){2,}(?![^\W_])")
-_DOTTED = re.compile(r"[A-Za-z]+(?:[.*_~|\-][A-Za-z]+)+")
+_SPACED = re.compile(r"(?<![^\W_])(?<!['\u2019])[^\W_](?:([\s._\-*~|/\\,]{1,3})[^\W_]){2,}(?!['\u2019]?[^\W_])")
+_DOTTED = re.compile(r"(?<![A-Za-z])[A-Za-z]+(?:[.*_~|\-][A-Za-z]+)+")
 _RUN = re.compile(r"([A-Za-z])\1{2,}")
-_STUTTER = re.compile(r"[A-Za-z]*?([A-Za-z])\1{2,}[A-Za-z]*")
+_STUTTER = re.compile(r"(?<![A-Za-z])[A-Za-z]*?([A-Za-z])\1{2,}[A-Za-z]*")
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]")
-_CYRILLIC = dict(zip("\u043a\u0442\u0432\u043c\u043d\u043f\u0438\u044f\u0433\u044c\u0437", "ktbmhnurrbe", strict=True))
+_CYRILLIC = dict(
+    zip("\u043a\u0442\u0432\u043c\u043d\u043f\u0438\u044f\u0433\u044c\u0437\u03ba", "ktbmhnurrbek", strict=True)
+)
 """Letters that Unicode's table of look-alikes leaves out; only in words that mix scripts."""
 
 
@@ -82,7 +84,7 @@ class Words:
         lower = letters.lower()
         for end in range(1, len(lower) + 1):
             options = []
-            for start in range(max(0, end - self._longest), end):
+            for start in range(max(0, end - max(1, self._longest)), end):
                 rank = self._rank.get(lower[start:end])
                 cost = math.log((rank + 2) * size) if rank is not None else 3 * size * (end - start)
                 options.append((best[start][0] + cost, start))
@@ -98,7 +100,7 @@ class Words:
 
 def undisguised(text: str, words: Words) -> str:
     """What the text looks like to a reader. The text itself, character for character, when nothing in it is disguised."""
-    seen = text if text.isascii() else _letters(_named_emoji(text))
+    seen = text if text.isascii() else _letters(_named_emoji("".join(map(_boxed, text))))
     seen = _SPACED.sub(lambda m: _join(m.group(), words), seen)
     seen = _DOTTED.sub(lambda m: _undotted(m.group(), words), seen)
     seen = _unleet(seen, words)
@@ -115,21 +117,31 @@ def _named_emoji(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    text = "".join(map(_boxed, text))
-    text = unicodedata.normalize("NFKC", text)
+    text = "".join(map(_flagged, text))
+    text = "".join(c if c == "…" else unicodedata.normalize("NFKC", c) for c in text)
     # Characters that take no room (format characters, variation selectors) and marks stacked on a letter.
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Co", "Cn"))
-    text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) not in ("Mn", "Me"))
-    return re.sub(r"\w+", lambda m: _latin(m.group()), text)
+    return re.sub(r"\S+", lambda m: _unmarked(m.group()), text)
+
+
+def _unmarked(word: str) -> str:
+    bare = "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) not in ("Mn", "Me"))
+    latin = re.sub(r"\w+", lambda m: _latin(m.group()), bare)
+    return latin if any(c.isascii() and c.isalpha() for c in latin) else word
 
 
 def _boxed(character: str) -> str:
     # White-on-black and flag letters, which NFKC leaves alone.
     code = ord(character)
-    for first in (0x1F150, 0x1F170, 0x1F1E6):
+    for first in (0x24B6, 0x1F150, 0x1F170):
         if first <= code < first + 26:
             return chr(ord("A") + code - first)
     return character
+
+
+def _flagged(character: str) -> str:
+    code = ord(character) - 0x1F1E6
+    return chr(ord("A") + code) if 0 <= code < 26 else character
 
 
 def _latin(word: str) -> str:
@@ -144,11 +156,11 @@ def _latin(word: str) -> str:
 @lru_cache(maxsize=4096)
 def _look_alike(character: str) -> str | None:
     found = confusables.is_confusable(character, preferred_aliases=[])
-    for row in found or []:
-        for twin in row["homoglyphs"]:
-            if twin["c"].isascii() and twin["c"].isalpha():
-                letter: str = twin["c"]
-                return letter.lower() if character.islower() else letter
+    twins = [t["c"] for row in found or [] for t in row["homoglyphs"] if t["c"].isascii() and t["c"].isalpha()]
+    if twins:
+        letter: str = min(twins, key=lambda c: c.isupper() != character.isupper())
+        letter = "I" if letter == "l" and character.isupper() else letter
+        return letter.lower() if character.islower() else letter
     plain = unicodedata.normalize("NFKD", character)[0]
     return plain if plain.isascii() and plain.isalpha() else None
 
@@ -158,9 +170,10 @@ def _join(spaced: str, words: Words) -> str:
     gaps = re.findall(r"[\s._\-*~|/\\,]+", spaced)
     if all(letter.isdigit() for letter in letters):
         return spaced  # a phone number, a list of figures
+    cut = any(gap.strip() for gap in gaps)
     parts = [letters[0]]
     for gap, letter in zip(gaps, letters[1:], strict=True):
-        if len(gap) > min(map(len, gaps)):
+        if len(gap) > min(map(len, gaps)) or (cut and not gap.strip()):
             parts.append(letter)
         else:
             parts[-1] += letter
@@ -189,12 +202,16 @@ def _unleet(text: str, words: Words) -> str:
 
     def read(match: re.Match[str]) -> str:
         word = match.group()
-        stem = word.rstrip("!+(|")
-        for form, tail in ((word, ""), (stem, word[len(stem) :])):
+        core = word.lstrip("(")
+        stem = core.rstrip("!+(|")
+        head, tail = word[: len(word) - len(core)], core[len(stem) :]
+        if stem.isalpha() and stem in words:
+            return word
+        for first, form, last in ((head, stem, tail), (head, core, ""), ("", word, "")):
             if _is_mixed(form) or (heavy and form and not form.isalpha()):
                 plain = _plain_word(form, words)
                 if plain:
-                    return plain + tail
+                    return first + plain + last
         return word
 
     return _LEET_WORD.sub(read, text)

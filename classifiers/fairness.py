@@ -23,7 +23,7 @@ class Swaps:
     def read(cls, path: Path) -> "Swaps":
         """From a TOML file with `terms` and `sentences`. Raises ValueError naming what is wrong."""
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-        terms, sentences = tuple(found.get("terms", ())), tuple(found.get("sentences", ()))
+        terms, sentences = _texts(found, "terms", path), _texts(found, "sentences", path)
         for sentence in sentences:
             if sentence.count("{term}") != 1:
                 raise ValueError(f"{path.name}: {sentence!r} must have {{term}} in it once")
@@ -52,6 +52,13 @@ class Fairness:
     high: float
     spread: float
     n: int
+
+
+def _texts(found: dict[str, object], key: str, path: Path) -> tuple[str, ...]:
+    value = found.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
+        raise ValueError(f"{path.name}: {key} must be a list of texts")
+    return tuple(value)
 
 
 def fairness(

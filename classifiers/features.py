@@ -66,7 +66,7 @@ def _hash(value: object) -> str:
 
 def _kept(path: Path, wanted: set[bytes]) -> list[tuple[bytes, Features]]:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             keys = file["keys"]
             here = [i for i, key in enumerate(keys) if bytes(key) in wanted]
             if not here:

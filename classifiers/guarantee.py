@@ -1,6 +1,10 @@
-"""Thresholds with a guarantee for every objective and preset, from scored and labelled rows; and as lines of a policy.
+"""Thresholds with a guarantee, overall and for every objective, from scored and labelled rows; and as lines of a policy.
 
 Knows objectives, labels and presets. The arithmetic is in `calibration.py`; where the scores come from is not known here.
+
+The highest score of a text is its probability of being unsafe, whichever objective carries it. So all objectives share one
+threshold, and a text passes when its probability lies below it. That threshold is certified for unsafe texts of all kinds
+together; whether it also holds for one kind alone is tested on the rows of that kind, and said.
 """
 
 import re
@@ -8,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from classifiers.calibration import ALPHAS, DELTA, certify
 from classifiers.labelled import Example
 
 Table = dict[str, Any]
-"""{"data": version, "delta": d, preset: {objective: `Threshold` as a mapping}}"""
+"""{"data": version, "delta": d, preset: {"all" or objective: `Threshold` as a mapping}}"""
+
+ALL = "all"
 
 
 def label_of(example: Example, objective: str | None) -> bool | None:
@@ -29,20 +36,44 @@ def label_of(example: Example, objective: str | None) -> bool | None:
 
 
 def guarantees(
-    scores: NDArray[Any], objectives: Sequence[str], examples: Sequence[Example], data: str, delta: float = DELTA
+    unsafe: NDArray[Any], examples: Sequence[Example], objectives: Sequence[str], data: str, delta: float = DELTA
 ) -> Table:
-    """Thresholds for every preset and objective. scores: (n, objectives) probabilities of the n examples.
+    """Thresholds for every preset. unsafe: (n,) the probability that each of the n examples is unsafe.
 
-    Raises ValueError where a score is not a probability.
+    An objective's row has the threshold of all together; it is certified where the unsafe rows of that kind alone certify a
+    threshold at least as high. Raises ValueError where a score is not a probability or no row is unsafe.
     """
+    if not ((unsafe >= 0) & (unsafe <= 1)).all():  # NaN is in no range
+        raise ValueError("a score is not a probability between 0 and 1")
+    labels = np.array([e.unsafe for e in examples], dtype=bool)
+    if not labels.any():
+        raise ValueError("no exchange is unsafe; there is nothing to set a threshold on")
     table: Table = {"data": data, "delta": delta}
-    safe = [i for i, e in enumerate(examples) if not e.unsafe]
+    together = thresholds_of(unsafe[labels], unsafe[~labels], delta)
     for preset, alpha in ALPHAS.items():
-        table[preset] = {}
-        for column, name in enumerate(objectives):
-            bad = [i for i, e in enumerate(examples) if label_of(e, name)]
-            table[preset][name] = certify(scores[bad, column], scores[safe, column], alpha, delta).as_dict()
+        threshold = together[preset]["threshold"]
+        table[preset] = {ALL: together[preset]}
+        for name in objectives:
+            bad = unsafe[[i for i, e in enumerate(examples) if label_of(e, name)]]
+            alone = certify(bad, unsafe[~labels], alpha, delta)
+            table[preset][name] = {
+                **together[preset],
+                "certified": alone.certified and alone.threshold >= threshold,
+                "n": len(bad),
+                "missed": int((bad < threshold).sum()),
+            }
     return table
+
+
+def thresholds_of(unsafe: ArrayLike, safe: ArrayLike, delta: float = DELTA) -> dict[str, dict[str, Any]]:
+    """The threshold of each preset from the scores of one objective; a stricter preset never has the higher one."""
+    found: dict[str, dict[str, Any]] = {}
+    cap = 1.0
+    for preset, alpha in sorted(ALPHAS.items(), key=lambda item: -item[1]):
+        threshold = certify(unsafe, safe, alpha, delta, cap)
+        found[preset] = threshold.as_dict()
+        cap = threshold.threshold
+    return {preset: found[preset] for preset in ALPHAS}
 
 
 def policy_lines(table: Table, objectives: Sequence[str]) -> str:
@@ -71,7 +102,7 @@ def write_thresholds(policy: Path, table: Table) -> None:
     name = ""
     lines = policy.read_text(encoding="utf-8").split("\n")
     for i, line in enumerate(lines):
-        if heading := re.fullmatch(r"\[objectives\.(\w+)\]", line.strip()):
+        if heading := re.fullmatch(r"\[objectives\.(\w+)\]\s*(?:#.*)?", line.strip()):
             name = heading.group(1)
         elif name and line.startswith("thresholds = "):
             lines[i] = f"thresholds = {_inline({preset: table[preset][name]['threshold'] for preset in ALPHAS})}"

@@ -5,6 +5,7 @@ touched: a head is a logistic regression on the same features.
 """
 
 import json
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from classifiers.backbone import Backbone, Features
-from classifiers.calibration import ALPHAS, DELTA, certify, platt
+from classifiers.calibration import DELTA, platt
+from classifiers.guarantee import thresholds_of
 from classifiers.labelled import BadExample, Example
 from classifiers.metrics import auroc, estimate
 from classifiers.models import verify_checksums, write_checksums
@@ -97,7 +99,7 @@ def train_objective(
     """
     if name in OBJECTIVES:
         raise BadExample(f"objective {name!r} is one of the shipped ones; choose another name")
-    labels = np.array([name in e.objectives for e in examples])
+    labels = np.array([name in e.objectives for e in examples], dtype=bool)
     for kind, count in (("violate it", int(labels.sum())), ("do not", int((~labels).sum()))):
         if count < FEWEST:
             raise BadExample(f"objective {name!r} needs at least {FEWEST} examples that {kind}; there are {count}")
@@ -129,10 +131,7 @@ def train_objective(
         "violating": int(labels.sum()),
         "auroc": estimate(auroc, labels, probabilities, groups).as_dict(),
         "delta": DELTA,
-        "thresholds": {
-            preset: certify(probabilities[labels], probabilities[~labels], alpha).as_dict()
-            for preset, alpha in ALPHAS.items()
-        },
+        "thresholds": thresholds_of(probabilities[labels], probabilities[~labels]),
     }
 
 
@@ -142,12 +141,17 @@ def write_objective(folder: Path, head: Head, figures: dict[str, Any], policy: P
     Raises ValueError where the policy already has an entry of this name that the user may have edited.
     """
     text = policy.read_text(encoding="utf-8") if policy.is_file() else ""
-    heading = f"[objectives.{head.name}]"
     target = folder / head.name
-    if heading not in text:
+    try:
+        entry = tomllib.loads(text).get("objectives", {}).get(head.name)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{policy} cannot be read as TOML: {error}") from error
+    if entry is None:
         text += _entry(head.name, target.resolve(), figures)
-    elif f'head = "{target.resolve()}"' not in text:
-        raise ValueError(f"{policy} already has an entry {heading} with another head; remove it or choose another name")
+    elif entry.get("head") != str(target.resolve()):
+        raise ValueError(
+            f"{policy} already has an objective {head.name} with another head; remove it or choose another name"
+        )
     target.mkdir(parents=True, exist_ok=True)
     (target / "README.md").write_text(_card(figures))
     (target / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
@@ -159,7 +163,7 @@ def _entry(name: str, head: Path, figures: dict[str, Any]) -> str:
     values = ", ".join(f"{preset} = {row['threshold']:g}" for preset, row in figures["thresholds"].items())
     title = name.replace("_", " ").capitalize()
     return (
-        f'\n[objectives.{name}]\nhead = "{head}"\ntitle = "{title}"\ndefinition = "{title}."\n'
+        f'\n[objectives.{name}]\nhead = {json.dumps(str(head))}\ntitle = "{title}"\ndefinition = "{title}."\n'
         f'thresholds = {{ {values} }}\naction = "drop"\nfallback = "I can\'t help with that here."\n'
     )
 

@@ -3,8 +3,8 @@
 Knows numbers. Does not know text.
 
 It predicts P(unsafe) and, for each objective k, a weight w_k in (0, 1) of how well k accounts for it. The score of k is
-P(unsafe) * w_k / max_j w_j, calibrated: the objective that accounts best carries the whole probability, the others less. So
-judging fifteen objectives does not multiply the false alarms of one.
+P(unsafe) * w_k / max_j w_j: the objective that accounts best carries the whole probability, the others less. So the highest
+score is P(unsafe), and judging fifteen objectives does not multiply the false alarms of one.
 """
 
 import json
@@ -40,8 +40,8 @@ class Readout(torch.nn.Module):
         self.width, self.hidden = width, hidden
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        # Platt scaling of `unsafe` and of each objective's score, fitted on calibration data: slope * logit + offset.
-        self.register_buffer("platt", torch.tensor([[1.0, 0.0]] * outputs))
+        # Platt scaling of column 0, fitted on validation data: logit -> slope * logit + offset.
+        self.register_buffer("platt", torch.tensor([1.0, 0.0]))
         self.members = torch.nn.ModuleList(
             torch.nn.Sequential(
                 torch.nn.Dropout(dropout),
@@ -60,20 +60,12 @@ class Readout(torch.nn.Module):
         x = self.standardise(features)
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
 
-    def combined(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits of the scores before calibration: unsafe, and each objective's share of it."""
+    def probabilities(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, 1 + objectives): unsafe, and each objective's share of it."""
+        logits = self(features)
+        unsafe = torch.sigmoid(self.platt[0] * logits[:, :1] + self.platt[1])
         weights = torch.sigmoid(logits[:, 1:])
-        shares = torch.sigmoid(logits[:, :1]) * weights / weights.amax(dim=1, keepdim=True)
-        return torch.cat([logits[:, :1], torch.logit(shares, eps=1e-6)], dim=1)
-
-    def calibrated(self, combined: torch.Tensor) -> torch.Tensor:
-        """Probabilities, (n, 1 + objectives)."""
-        return torch.sigmoid(self.platt[:, 0] * combined + self.platt[:, 1])
-
-    def doubt(self, features: torch.Tensor) -> torch.Tensor:
-        """How far the members disagree: the standard deviation of their probabilities of unsafe, (n,)."""
-        x = self.standardise(features)
-        return torch.stack([torch.sigmoid(member(x)[:, 0]) for member in self.members]).std(dim=0)
+        return torch.cat([unsafe, unsafe * weights / weights.amax(dim=1, keepdim=True)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -89,11 +81,17 @@ class Scorer:
     def scores(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
         """(n, width) features to (n, 1 + objectives) probabilities, unsafe first; NaN where the features are not finite."""
         with torch.inference_mode():
-            logits = self.readout(torch.from_numpy(features).float())
-            found: NDArray[np.float32] = self.readout.calibrated(self.readout.combined(logits)).numpy()
+            found: NDArray[np.float32] = self.readout.probabilities(torch.from_numpy(features).float()).numpy()
         # Said outright: an infinite feature is clamped on its way and would be scored.
         found[~np.isfinite(features).all(axis=1)] = np.nan
         return found
+
+    def doubt(self, features: NDArray[np.float16]) -> float:
+        """How far the members disagree about one row of features (width,): the standard deviation of their P(unsafe)."""
+        with torch.inference_mode():
+            x = self.readout.standardise(torch.from_numpy(features).float().unsqueeze(0))
+            each = torch.stack([torch.sigmoid(member(x)[0, 0]) for member in self.readout.members])
+        return float(each.std(correction=0))
 
     def save(self, folder: Path) -> None:
         """Write weights (half precision), config and checksums."""
@@ -103,6 +101,7 @@ class Scorer:
             for name, value in self.readout.state_dict().items()
         }
         save_file(state, folder / WEIGHTS)
+        (folder / UPDATE).unlink(missing_ok=True)
         if self.update:
             save_file(dict(self.update), folder / UPDATE)
         config = {
@@ -112,6 +111,7 @@ class Scorer:
             "width": self.readout.width,
             "hidden": self.readout.hidden,
             "members": len(self.readout.members),
+            "updated": bool(self.update),
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
         write_checksums(folder)
@@ -129,5 +129,5 @@ class Scorer:
             raise ValueError(f"{folder} scores {config['objectives']}, the policy names {list(objectives)}")
         readout = Readout(config["width"], config["hidden"], 1 + len(config["objectives"]), config["members"])
         readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
-        update = load_file(folder / UPDATE) if (folder / UPDATE).is_file() else None
+        update = load_file(folder / UPDATE) if config["updated"] else None
         return cls(readout.eval(), tuple(objectives), config["backbone"], config["version"], update)

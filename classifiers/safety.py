@@ -72,17 +72,18 @@ class Safety:
         """
         if not replies:
             return []
-        found = [
-            self._worst(windows, reply, "raw")
-            for windows, reply in zip(self.backbone.read(context, replies, role), replies, strict=True)
-        ]
+        texts = list(dict.fromkeys(replies))  # a small model says the same thing more than once
+        found = {
+            text: self._worst(windows, text, "raw")
+            for text, windows in zip(texts, self.backbone.read(context, texts, role), strict=True)
+        }
         plain_context = [(speaker, undisguised(content, self._words)) for speaker, content in context]
-        plain = [undisguised(reply, self._words) for reply in replies]
-        again = [i for i in range(len(replies)) if plain[i] != replies[i] or plain_context != list(context)]
-        read = self.backbone.read(plain_context, [plain[i] for i in again], role)
-        for i, windows in zip(again, read, strict=True):
-            found[i] = found[i].worse(self._worst(windows, plain[i], "normalised"))
-        return found
+        plain = {text: undisguised(text, self._words) for text in texts}
+        again = [text for text in texts if plain[text] != text or plain_context != list(context)]
+        read = self.backbone.read(plain_context, [plain[text] for text in again], role)
+        for text, windows in zip(again, read, strict=True):
+            found[text] = found[text].worse(self._worst(windows, plain[text], "normalised"))
+        return [found[reply] for reply in replies]
 
     def _worst(self, windows: Sequence[Window], text: str, reading: str) -> Scores:
         rows = self._rows(np.stack([window.features for window in windows]))
@@ -95,7 +96,8 @@ class Safety:
                 start, end = self._sentence(window, column)
                 places[name] = Place(text[start:end], start, end, reading)
         scores = dict(zip(self._names, map(float, worst[1:]), strict=True))
-        return Scores(scores, unsafe=float(worst[0]), places=places)
+        loudest = windows[int(np.nan_to_num(rows[:, 0]).argmax())]
+        return Scores(scores, float(worst[0]), places, self.scorer.doubt(loudest.features))
 
     def _rows(self, features: Features) -> NDArray[np.float32]:
         shipped = self.scorer.scores(features)

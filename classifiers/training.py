@@ -90,10 +90,10 @@ def train(
     calibrate(readout, features, examples)
     scorer = Scorer(readout, OBJECTIVES, models.DEFAULT_MODEL, _version(examples, recipe, seed), update)
     with console.status("measuring"):
-        rows = [i for i, e in enumerate(examples) if e.split == "calibration"]
-        thresholds = guarantees(
-            scorer.scores(features[rows])[:, 1:], OBJECTIVES, [examples[i] for i in rows], scorer.version
-        )
+        # Our own pairs alone: every kind of harm is in them, and their labels are whole.
+        rows = [i for i, e in enumerate(examples) if e.split == "calibration" and e.complete]
+        unsafe = scorer.scores(features[rows])[:, 0]
+        thresholds = guarantees(unsafe, [examples[i] for i in rows], OBJECTIVES, scorer.version)
         metrics = measure(scorer, features, examples)
     metrics |= {
         "recipe": asdict(recipe),
@@ -206,7 +206,7 @@ def fit(
 
 
 def _fit_key(features: Features, examples: Sequence[Example], recipe: Recipe, seed: int) -> str:
-    facts = [[e.id, e.unsafe, sorted(e.objectives)] for e in examples]
+    facts = [[e.id, e.unsafe, sorted(e.objectives), e.complete, e.labelled_for, e.source] for e in examples]
     digest = hashlib.sha256(json.dumps([facts, asdict(recipe), seed], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(features[:, ::97]).tobytes())
     return digest.hexdigest()[:16]
@@ -225,25 +225,13 @@ def _moments(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.sqrt(square / len(features)), dtype=torch.float32)
 
 
-def combined_of(readout: Readout, features: Features) -> NDArray[np.float64]:
-    """The logits before calibration of `unsafe` and of every objective, (n, 1 + objectives)."""
-    with torch.inference_mode():
-        parts = [
-            readout.combined(readout(torch.from_numpy(part).float()))
-            for part in np.array_split(features, max(len(features) // 4096, 1))
-        ]
-    return torch.cat(parts).double().numpy()
-
-
 def calibrate(readout: Readout, features: Features, examples: Sequence[Example]) -> None:
-    """Platt scaling of `unsafe` and of every objective on the validation rows; thresholds are set on others."""
-    rows = [i for i, e in enumerate(examples) if e.split == "validation"]
-    logits = combined_of(readout, features[rows])
-    lines = []
-    for column, name in enumerate((None, *OBJECTIVES)):
-        known = [(at, label) for at, i in enumerate(rows) if (label := label_of(examples[i], name)) is not None]
-        lines.append(platt([logits[at, column] for at, _ in known], [label for _, label in known]))
-    readout.platt = torch.tensor(lines)
+    """Platt scaling of `unsafe` on the validation rows; thresholds are set on others."""
+    rows = [i for i, e in enumerate(examples) if e.split == "validation" and label_of(e, None) is not None]
+    with torch.inference_mode():
+        parts = np.array_split(features[rows], max(len(rows) // 4096, 1))
+        logits = torch.cat([readout(torch.from_numpy(part).float())[:, 0] for part in parts])
+    readout.platt = torch.tensor(platt(logits.numpy(), [examples[i].unsafe for i in rows]))
 
 
 def measure(scorer: Scorer, features: Features, examples: Sequence[Example]) -> dict[str, Any]:

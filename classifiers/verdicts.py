@@ -26,12 +26,17 @@ class Place:
 
 
 class Scores(dict[str, float]):
-    """Objective -> probability, with the overall probability of `unsafe` and the place of each."""
+    """Objective -> probability, with the overall probability of `unsafe`, the place of each, and how far the readers of the
+    ensemble disagree about `unsafe` (`doubt`: a standard deviation, in [0, 0.5]).
+    """
 
-    def __init__(self, scores: Mapping[str, float], unsafe: float, places: Mapping[str, Place]) -> None:
+    def __init__(
+        self, scores: Mapping[str, float], unsafe: float, places: Mapping[str, Place], doubt: float | None = None
+    ) -> None:
         super().__init__(scores)
         self.unsafe = unsafe
         self.places = dict(places)
+        self.doubt = doubt
 
     def worse(self, other: "Scores") -> "Scores":
         """Each score from whichever of two readings of a text gives the higher; one that is not a number stays."""
@@ -41,6 +46,7 @@ class Scores(dict[str, float]):
             {**self, **{name: other[name] for name in lower if not math.isnan(self[name])}},
             unsafe,
             {**self.places, **{name: other.places[name] for name in lower if name in other.places}},
+            other.doubt if other.unsafe > self.unsafe else self.doubt,
         )
 
 
@@ -60,7 +66,7 @@ class Verdict:
 
     `unsafe` is the overall probability; 1.0 when the text could not be judged. `because` names the `drop` objectives whose
     threshold was reached, highest score first, or `unscored`; `flagged` the `flag` objectives reached. `reasons` explains each
-    of them; of a text that reached none, the objective that came nearest.
+    of them; of a text that reached none, the objective that came nearest. `doubt`: how far the ensemble disagrees, where known.
     """
 
     scores: Mapping[str, float]
@@ -69,6 +75,7 @@ class Verdict:
     because: tuple[str, ...]
     flagged: tuple[str, ...]
     reasons: tuple[Reason, ...] = ()
+    doubt: float | None = None
 
 
 def unscored() -> Verdict:
@@ -92,11 +99,12 @@ def judge(scores: object, policy: Policy) -> Verdict:
     because = tuple(name for name in reached if policy.objectives[name].action == "drop")
     flagged = tuple(name for name in reached if policy.objectives[name].action == "flag")
     nearest = max(policy.objectives, key=lambda name: clean[name] / policy.objectives[name].threshold)
-    places = getattr(scores, "places", {})
+    places = getattr(scores, "places", None) or {}
     reasons = tuple(
         Reason(name, clean[name], policy.objectives[name].threshold, places.get(name)) for name in reached or [nearest]
     )
-    return Verdict(clean, float(overall), bool(because), because, flagged, reasons)
+    doubt = getattr(scores, "doubt", None)
+    return Verdict(clean, float(overall), bool(because), because, flagged, reasons, doubt)
 
 
 def _is_probability(value: object) -> bool:

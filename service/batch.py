@@ -62,6 +62,7 @@ def _row(verdict: Verdict, explain: bool) -> dict[str, Any]:
         "flagged": list(verdict.flagged),
     }
     if explain:
+        row["doubt"] = verdict.doubt
         row["reasons"] = [
             {
                 "objective": r.objective,

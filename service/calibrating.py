@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from classifiers import OBJECTIVES, Safety
@@ -35,10 +36,9 @@ def calibrate_on(file: Path, delta: float, progress: Callable[[int], None] = lam
     if not present:
         raise ValueError(f"{file} holds no unsafe exchange; there is nothing to calibrate on")
     safety = Safety.load()
-    scores = scores_of(safety, examples, progress)
-    rows = np.array([[row[name] for name in present] for row in scores])
+    unsafe = np.array([scores.unsafe for scores in scores_of(safety, examples, progress)])
     data = f"{file.name} ({len(examples)} exchanges, {_digest(examples)}), safety {safety.version}"
-    table = guarantees(rows, present, examples, data, delta)
+    table = guarantees(unsafe, examples, present, data, delta)
     return table, policy_lines(table, present)
 
 
@@ -60,7 +60,7 @@ def learn_objective(
 
 def print_thresholds(table: Report, out: Console) -> None:
     """Each threshold with what it promises."""
-    page = Table(title=f"confidence {1 - table['delta']:.0%}; data {table['data']}")
+    page = Table(title=f"confidence {1 - table['delta']:.0%}; data {escape(table['data'])}")
     for heading in (
         "objective",
         "preset",

@@ -181,15 +181,19 @@ def calibrate(
     with _plain_errors():
         from service.calibrating import calibrate_on, print_thresholds
 
-        if output.exists():
-            raise ValueError(f"{output} exists; name another file with --output")
+        beside = output.with_suffix(".json")
+        if beside == output:
+            raise ValueError(f"{output} is to be a policy, in TOML; name a .toml file with --output")
+        for path in (output, beside):
+            if path.exists():
+                raise ValueError(f"{path} exists; name another file with --output")
         with _progress("judging", None) as advance:
             table, text = calibrate_on(file, 1 - confidence, advance)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
-        output.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
+        beside.write_text(json.dumps(table, indent=1) + "\n")
         print_thresholds(table, Console())
-        console.print(f"written to {output} and {output.with_suffix('.json')}", markup=False, soft_wrap=True)
+        console.print(f"written to {output} and {beside}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: winnow train --objective no_medical_dosage examples.jsonl --policy winnow-policy.toml")

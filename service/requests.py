@@ -32,6 +32,12 @@ def _whole(text: str) -> str:
     return text
 
 
+def _identifier(value: Any) -> str | int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise ValueError("an id is a text or a whole number")
+    return _whole(value) if isinstance(value, str) else value
+
+
 # A union's errors name the branch that was meant. The tags are no part of the request: `app.py` leaves them out.
 ONE, MANY = "<one>", "<many>"
 Text = Annotated[str, AfterValidator(_whole)]
@@ -167,7 +173,7 @@ class ScreenRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str | int | None = None
+    id: Annotated[Any, AfterValidator(_identifier)] = None
     messages: list[ChatMessage] = Field(default_factory=list)
     candidates: Annotated[list[Text], Field(min_length=1, max_length=MAX_CANDIDATES)] | None = None
     explain: bool = False

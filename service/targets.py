@@ -140,8 +140,9 @@ def _ranking(name: str, target: str, measure: Measure, rows: Judged) -> Report:
 
 def _at_threshold(name: str, target: str, measure: Measure, rows: Judged) -> Report:
     # The baseline drops as many as we do: it has no threshold of its own.
-    cut = np.sort(rows.plain)[::-1][min(int(rows.dropped.sum()), len(rows.plain) - 1)]
-    plain = estimate(measure, rows.labels, (rows.plain > cut).astype(float), rows.groups)
+    plain_dropped = np.zeros(len(rows.plain))
+    plain_dropped[np.argsort(-rows.plain, kind="stable")[: int(rows.dropped.sum())]] = 1.0
+    plain = estimate(measure, rows.labels, plain_dropped, rows.groups)
     return _row(name, target, estimate(measure, rows.labels, rows.dropped, rows.groups), f"{plain}")
 
 

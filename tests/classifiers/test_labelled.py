@@ -7,9 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from classifiers.labelled import SPLITS, BadExample, Example, read_labelled, split_of, without_leaks
 from classifiers.policy import OBJECTIVES
@@ -135,6 +140,22 @@ def test_the_same_words_by_another_speaker_or_in_another_context_may_have_other_
     assert [e.unsafe for e in found] == [True, True, False]
 
 
+def test_other_labels_are_known_where_they_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", GOOD | {"labels": ["no_dosage", "hate"]})
+    [found] = read_labelled(path, (*OBJECTIVES, "no_dosage"))
+    assert (found.unsafe, found.objectives) == (True, {"no_dosage", "hate"})
+    with pytest.raises(BadExample, match=r"unknown objective 'no_dosage' in 'labels'; known: violence"):
+        read_labelled(path)
+    with pytest.raises(BadExample, match=r"unknown objective 'hate' in 'labels'; known: no_dosage$"):
+        read_labelled(path, ("no_dosage",))
+
+
+def test_our_own_exchanges_are_labelled_for_every_objective(tmp_path: Path) -> None:
+    [found] = read_labelled(write(tmp_path / "own.jsonl", GOOD))
+    assert found.complete
+    assert found.labelled_for is None
+
+
 def test_a_folder_is_read_in_the_order_of_its_file_names(tmp_path: Path) -> None:
     for name in ("b", "a"):
         write(tmp_path / f"{name}.jsonl", GOOD | {"id": name, "reply": name})
@@ -151,7 +172,7 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("group", "split"),
-    [("pair-1", "test"), ("pair-2", "validation"), ("pair-3", "test"), ("pair-4", "train")],
+    [("pair-1", "test"), ("pair-2", "validation"), ("pair-3", "test"), ("pair-4", "train"), ("pair-10", "calibration")],
 )
 def test_the_split_of_a_group_is_fixed_for_ever(group: str, split: str) -> None:
     assert split_of(group) == split
@@ -159,15 +180,21 @@ def test_the_split_of_a_group_is_fixed_for_ever(group: str, split: str) -> None:
 
 def test_splits_take_about_their_share() -> None:
     counts = Counter(split_of(f"group {i}") for i in range(4000))
-    assert counts["train"] / 4000 == pytest.approx(0.70, abs=0.03)
-    assert counts["validation"] / 4000 == pytest.approx(0.15, abs=0.03)
-    assert counts["test"] / 4000 == pytest.approx(0.15, abs=0.03)
+    shares = {"train": 0.62, "calibration": 0.10, "validation": 0.13, "test": 0.15}
+    assert set(counts) == set(shares) == set(SPLITS)
+    assert {name: count / 4000 for name, count in counts.items()} == pytest.approx(shares, abs=0.02)
 
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_share_of_nought_is_never_drawn_and_a_share_of_one_always(group: str) -> None:
-    assert split_of(group, (0.85, 0.15, 0.0)) in ("train", "validation")
-    assert split_of(group, (0.0, 0.0, 1.0)) == "test"
+    assert split_of(group, (0.85, 0.0, 0.15, 0.0)) in ("train", "validation")
+    assert split_of(group, (0.0, 0.4, 0.6, 0.0)) in ("calibration", "validation")
+    assert split_of(group, (0.0, 0.0, 0.0, 1.0)) == "test"
+
+
+def test_every_split_needs_its_share() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        split_of("pair-1", (0.0, 0.0, 0.0))
 
 
 def test_both_exchanges_of_a_pair_fall_into_the_same_split_whatever_else_is_added(tmp_path: Path) -> None:
@@ -194,7 +221,7 @@ def test_training_examples_that_also_stand_in_another_split_are_left_out(make_ex
 
 def test_without_leaks_leaves_the_held_out_splits_whole(make_example: Make) -> None:
     rows = [make_example(str(i), "same", split=split) for i, split in enumerate(SPLITS)]
-    assert [e.split for e in without_leaks(iter(rows))] == ["validation", "test"]
+    assert [e.split for e in without_leaks(iter(rows))] == ["calibration", "validation", "test"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.sampled_from(SPLITS))))
@@ -209,25 +236,42 @@ def shipped() -> list[Example]:
     return read_labelled(LABELLED)
 
 
-def test_the_shipped_files_hold_at_least_600_exchanges_with_unique_ids(shipped: list[Example]) -> None:
-    assert len(shipped) >= 600
+def by_pair(examples: list[Example]) -> dict[str, list[Example]]:
+    found = defaultdict(list)
+    for e in examples:
+        found[e.group].append(e)
+    return found
+
+
+def test_the_shipped_files_hold_at_least_8000_exchanges_with_unique_ids_in_at_least_4000_pairs(
+    shipped: list[Example],
+) -> None:
+    assert len(shipped) >= 8000
     assert len({e.id for e in shipped}) == len(shipped)
+    assert len(by_pair(shipped)) >= 4000
+
+
+def test_no_exchange_stands_twice_in_the_shipped_files(shipped: list[Example]) -> None:
+    times = Counter((e.context, e.role, " ".join(e.reply.split())) for e in shipped)
+    assert [exchange for exchange, count in times.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"child_exploitation"}))
+def test_every_objective_is_violated_by_at_least_200_of_the_shipped_exchanges(
+    shipped: list[Example], name: str
+) -> None:
+    assert sum(e.unsafe and name in e.objectives for e in shipped) >= 200
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_shipped_files_cover_every_objective_in_training_and_outside_it(shipped: list[Example], name: str) -> None:
+def test_the_shipped_files_cover_every_objective_in_every_split(shipped: list[Example], name: str) -> None:
     splits = {e.split for e in shipped if name in e.objectives}
-    assert "train" in splits
-    assert splits & {"validation", "test"}
+    assert splits == set(SPLITS)
 
 
-def test_at_least_half_of_the_shipped_exchanges_stand_in_pairs_of_a_safe_and_an_unsafe_one(
-    shipped: list[Example],
-) -> None:
-    kinds = defaultdict(set)
-    for e in shipped:
-        kinds[e.group].add(e.unsafe)
-    assert sum(len(kinds[e.group]) == 2 for e in shipped) / len(shipped) >= 0.5
+def test_every_pair_of_the_shipped_files_has_a_safe_and_an_unsafe_exchange(shipped: list[Example]) -> None:
+    pairs = by_pair(shipped)
+    assert [name for name, pair in pairs.items() if {e.unsafe for e in pair} != {True, False}] == []
 
 
 def test_the_shipped_files_hold_users_and_assistants_safe_and_unsafe_in_every_split(shipped: list[Example]) -> None:
@@ -245,3 +289,35 @@ def test_no_pair_of_the_shipped_files_is_divided_between_splits(shipped: list[Ex
 def test_the_shipped_files_are_our_own(shipped: list[Example]) -> None:
     assert {e.source for e in shipped} == {"own"}
     assert all(e.complete for e in shipped)
+
+
+def texts_of(examples: list[Example]) -> list[str]:
+    return [" ".join([*(content for _, content in e.context), e.reply]) for e in examples]
+
+
+def near_duplicates(examples: list[Example], least: float = 0.8, part: int = 500) -> list[tuple[str, str]]:
+    """Ids of exchanges of two pairs whose context and reply share most of their five-letter stretches (cosine of TF-IDF)."""
+    rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), dtype=np.float32).fit_transform(texts_of(examples))
+    found = []
+    for start in range(0, len(examples), part):
+        alike = (rows[start : start + part] @ rows[start:].T).tocoo()
+        near = alike.data >= least
+        for a, b in zip(alike.row[near] + start, alike.col[near] + start, strict=True):
+            if a < b and examples[a].group != examples[b].group:
+                found.append((examples[a].id, examples[b].id))
+    return found
+
+
+def test_no_exchange_of_the_shipped_files_nearly_repeats_one_of_another_pair(shipped: list[Example]) -> None:
+    first = max(shipped, key=lambda e: len(e.reply))
+    copied = replace(first, id="copied", group="another pair", reply=first.reply + " Yes.")
+    assert (first.id, "copied") in near_duplicates([*shipped[:50], first, copied])  # it would be found
+    assert near_duplicates(shipped) == []
+
+
+def test_the_words_alone_do_not_give_the_label_of_the_shipped_exchanges_away(shipped: list[Example]) -> None:
+    words = TfidfVectorizer(sublinear_tf=True).fit_transform(texts_of(shipped))
+    labels, pairs = np.array([e.unsafe for e in shipped]), [e.group for e in shipped]
+    model = LogisticRegression(max_iter=1000)
+    found = cross_val_predict(model, words, labels, groups=pairs, cv=GroupKFold(5), method="decision_function")
+    assert roc_auc_score(labels, found) < 0.65

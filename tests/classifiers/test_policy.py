@@ -66,8 +66,78 @@ def test_naming_one_objective_leaves_the_others_at_their_defaults(file: Path, na
 def test_an_unknown_objective_stops_the_start(file: Path, name: str) -> None:
     name = name if name not in OBJECTIVES else name + "x"
     file.write_text(toml({}, {name: {"threshold": 0.5}, "hate": {"threshold": 0.1}}))
-    with pytest.raises(PolicyError, match=f"mine.toml: unknown objective '{name}'; known: .*hate"):
+    with pytest.raises(PolicyError, match=f"mine.toml: unknown objective '{name}'; known: .*hate.*; .*needs a head"):
         load_policy(file)
+
+
+# Objectives of one's own
+
+OWN = {"head": "/heads/no_dosage", "threshold": 0.3}
+FULL = OWN | {
+    "group": "misinformation",
+    "title": "No dosage",
+    "definition": "Names no dose.",
+    "action": "flag",
+    "fallback": "Ask a pharmacist.",
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_objective_of_ones_own_stands_after_the_shipped_ones_which_stay_as_they_are(
+    tmp_path: Path, preset: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(toml({"preset": preset}, {"no_dosage": FULL, "another": OWN}))
+    found, shipped = load_policy(file), load_policy(preset)
+    assert tuple(found.objectives) == (*OBJECTIVES, "no_dosage", "another")
+    assert replace(found, objectives={name: found.objectives[name] for name in OBJECTIVES}) == shipped
+    assert all(o.head is None for o in shipped.objectives.values())
+    assert found.objectives["no_dosage"] == Objective(name="no_dosage", code="own", **FULL)
+
+
+def test_an_objective_of_ones_own_needs_nothing_but_its_head(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(toml({}, {"no_dosage": {"head": "here"}}))
+    expected = Objective(
+        "no_dosage", "harm", "own", "no_dosage", "no_dosage", 0.5, "drop", load_policy().fallback, "here"
+    )
+    assert load_policy(file).objectives["no_dosage"] == expected
+    file.write_text(toml({"fallback": "Not now."}, {"no_dosage": {"head": "here"}}))
+    assert load_policy(file).objectives["no_dosage"].fallback == "Not now."
+
+
+@given(preset=st.sampled_from(PRESETS), values=thresholds)
+def test_an_objective_of_ones_own_has_a_threshold_for_each_preset(
+    file: Path, preset: str, values: dict[str, float]
+) -> None:
+    file.write_text(toml({"preset": preset}, {"no_dosage": {"head": "here", "thresholds": values}}))
+    assert load_policy(file).objectives["no_dosage"].threshold == values[preset]
+
+
+@given(rules=changes)
+def test_an_objective_of_ones_own_changes_no_other(file: Path, rules: dict[str, Any]) -> None:
+    file.write_text(toml({}, rules), encoding="utf-8")
+    without = load_policy(file)
+    file.write_text(toml({}, {"no_dosage": OWN, **rules}), encoding="utf-8")
+    found = load_policy(file)
+    assert {n: o for n, o in found.objectives.items() if n != "no_dosage"} == without.objectives
+    assert found.fingerprint != without.fingerprint
+
+
+def test_the_fingerprint_changes_with_the_head(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    found = set()
+    for head in ("here", "there"):
+        file.write_text(toml({}, {"no_dosage": OWN | {"head": head}}))
+        found.add(load_policy(file).fingerprint)
+    assert len(found) == 2
+
+
+def test_an_objective_of_ones_own_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(toml({}, {"no_dosage": FULL}))
+    said = load_policy(file).explain("no_dosage")
+    assert said == "no_dosage (own, No dosage): Names no dose. Scores of 0.3 and more: flag."
 
 
 @pytest.mark.parametrize(
@@ -109,6 +179,23 @@ def test_an_unknown_objective_stops_the_start(file: Path, name: str) -> None:
         ("steering = ''", "steering"),
         ("fallback = 1", "fallback"),
         ("objectives.hate.threshold = ", "TOML"),
+        ("objectives.hate.head = 'here'", "objectives.hate.head"),
+        ("objectives.mine.threshold = 0.5", "one of your own needs a head"),
+        ("objectives.mine = 0.5", "objectives.mine must be a table"),
+        ("objectives.mine.head = ' '", "objectives.mine.head"),
+        ("objectives.mine.head = 3", "objectives.mine.head"),
+        ("objectives.mine = { head = 'here', code = 'S1' }", "objectives.mine.code"),
+        ("objectives.mine = { head = 'here', treshold = 0.5 }", "objectives.mine.treshold"),
+        ("objectives.mine = { head = 'here', group = 'mine' }", "objectives.mine.group"),
+        ("objectives.mine = { head = 'here', threshold = 0 }", "objectives.mine.threshold"),
+        ("objectives.mine = { head = 'here', thresholds = { strict = 0.2 } }", "objectives.mine.thresholds"),
+        (
+            "objectives.mine = { head = 'a', threshold = 1, thresholds = { strict = 1, balanced = 1, permissive = 1 } }",
+            "objectives.mine gives both threshold and thresholds",
+        ),
+        ("objectives.mine = { head = 'here', action = 'warn' }", "objectives.mine.action"),
+        ("objectives.mine = { head = 'here', fallback = '' }", "objectives.mine.fallback"),
+        ("objectives.mine = { head = 'here', title = 3 }", "objectives.mine.title"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_file_and_the_key(tmp_path: Path, text: str, key: str) -> None:
@@ -239,7 +326,10 @@ def test_an_objective_is_explained_by_code_definition_threshold_and_action(name:
     policy = load_policy()
     objective = policy.objectives[name]
     said = policy.explain(name)
-    assert all(part in said for part in (name, objective.code, objective.title, objective.definition, "0.5", "drop"))
+    threshold = f"{objective.threshold:g}"
+    assert all(
+        part in said for part in (name, objective.code, objective.title, objective.definition, threshold, "drop")
+    )
 
 
 def test_an_unknown_objective_cannot_be_explained() -> None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,7 @@ def test_edos_names_what_is_sexist(folder: Path) -> None:
     found = list(public_sets.edos(folder / "edos"))
     assert said(found) == [("bad", True, HATE), ("good", False, NONE)]
     assert [e.split for e in found] == ["train", "validation"]
+    assert [e.labelled_for for e in found] == ["hate", "hate"]  # what is not sexist may well be something else
 
 
 def test_context_toxicity_keeps_the_toxic_and_a_few_plainly_benign_comments(folder: Path) -> None:
@@ -269,6 +271,25 @@ def test_selfdialogue_gives_the_opening_of_every_sixteenth_dialog(folder: Path) 
     assert not first.unsafe
 
 
+def test_plain_dialog_is_held_out_and_holds_other_dialogs_than_are_trained_on(folder: Path) -> None:
+    dialogs = [{"turns": [f"hi {i}", f"hello {i}"]} for i in range(64)]
+    write_jsonl(folder / "selfdialogue" / "self_dialogue.jsonl.gz", *dialogs)
+    found = public_sets.plain_dialog(folder)
+    assert [e.reply for e in found] == [f"hello {i}" for i in (8, 24, 40, 56)]
+    assert {(e.source, e.split, e.unsafe, e.role) for e in found} == {
+        ("plain dialog", "validation", False, "assistant")
+    }
+    read = [e for e in read_public(folder) if e.source == "selfdialogue"]
+    assert len(read) == 4
+    for of in (lambda e: e.id, lambda e: e.group, lambda e: (e.context, e.reply)):
+        assert not {of(e) for e in found} & {of(e) for e in read}
+
+
+def test_plain_dialog_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        public_sets.plain_dialog(tmp_path)
+
+
 def test_all_sets_together_have_unique_ids_known_objectives_and_no_test_rows(folder: Path) -> None:
     found = read_public(folder)
     assert len({e.id for e in found}) == len(found)
@@ -279,7 +300,8 @@ def test_all_sets_together_have_unique_ids_known_objectives_and_no_test_rows(fol
         assert e.objectives <= set(OBJECTIVES)
         assert e.unsafe or not e.objectives
         assert not e.complete  # what is not named is merely not labelled
-        assert e.split in ("train", "validation")
+        assert e.split in ("train", "calibration", "validation")
+        assert e.labelled_for == ("hate" if e.source == "edos" else None)
         assert not e.context or e.context[-1][0] != e.role
 
 
@@ -298,10 +320,14 @@ def test_every_set_names_its_upstream_and_licence() -> None:
 
 
 def sampled(monkeypatch: pytest.MonkeyPatch, folder: Path, rows: list[Example], most: int) -> list[str]:
+    return [e.id for e in read_made_up(monkeypatch, folder, rows, most)]
+
+
+def read_made_up(monkeypatch: pytest.MonkeyPatch, folder: Path, rows: list[Example], most: int = 10) -> list[Example]:
     (folder / "made-up").mkdir(exist_ok=True)
     made_up = PublicSet("made-up", "nobody/nothing", "CC0-1.0", lambda _: iter(rows), most)
     monkeypatch.setattr(public_sets, "PUBLIC_SETS", (made_up,))
-    return [e.id for e in read_public(folder)]
+    return read_public(folder)
 
 
 def test_a_big_set_is_held_to_its_maximum_by_a_sample_that_is_always_the_same(
@@ -332,3 +358,34 @@ def test_rows_held_out_are_never_sampled_away(
     found = sampled(monkeypatch, tmp_path, rows, 10)
     assert len(found) == 40
     assert {e.id for e in rows[:30]} < set(found)
+
+
+def test_two_in_five_groups_of_what_is_held_out_calibrate_and_the_others_validate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_example: Callable[..., Any]
+) -> None:
+    rows = [
+        make_example(f"{group}-{i}", split="validation", group=f"g{group}") for group in range(2000) for i in range(2)
+    ]
+    found = read_made_up(monkeypatch, tmp_path, rows)
+    assert [replace(e, split="validation") for e in found] == rows
+    splits: dict[str, set[str]] = {}
+    for e in found:
+        splits.setdefault(e.group, set()).add(e.split)
+    assert all(len(of_group) == 1 for of_group in splits.values())
+    assert sum(s == {"calibration"} for s in splits.values()) / len(splits) == pytest.approx(0.4, abs=0.04)
+    assert set().union(*splits.values()) == {"calibration", "validation"}
+
+
+def test_a_held_out_group_calibrates_or_validates_whatever_else_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_example: Callable[..., Any]
+) -> None:
+    rows = [make_example(f"{i}", split="validation") for i in range(50)]
+    found = read_made_up(monkeypatch, tmp_path, rows)
+    assert read_made_up(monkeypatch, tmp_path, rows[:9:-1]) == found[:9:-1]
+
+
+def test_what_is_trained_on_neither_calibrates_nor_validates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_example: Callable[..., Any]
+) -> None:
+    rows = [make_example(f"{i}") for i in range(10)]
+    assert {e.split for e in read_made_up(monkeypatch, tmp_path, rows)} == {"train"}

@@ -1,7 +1,9 @@
 """The readout's arithmetic, and that only whole weights for the right objectives are ever loaded."""
 
+import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from safetensors.torch import save_file
 
 from classifiers.models import CHECKSUMS, DamagedWeights, write_checksums
 from classifiers.policy import OBJECTIVES
-from classifiers.readout import CONFIG, WEIGHTS, Readout, Scorer
+from classifiers.readout import CONFIG, UPDATE, WEIGHTS, Readout, Scorer
 
 WIDTH = 6
+OUTPUTS = 1 + len(OBJECTIVES)
 MakeScorer = Callable[..., Scorer]
 
 finite = st.floats(-6e4, 6e4, width=16)
@@ -31,34 +35,59 @@ def scorer(make_scorer: MakeScorer) -> Scorer:
             for weight in member.parameters():
                 weight.mul_(4)
         made.readout.mean.copy_(torch.randn(WIDTH))
-        made.readout.platt.copy_(torch.tensor([1.5, -0.5]))
+        made.readout.platt.copy_(torch.tensor([[1.5, -0.5]] * OUTPUTS))
     return made
 
 
 @settings(max_examples=50)
 @given(rows)
-def test_scores_are_probabilities_and_the_highest_is_that_of_being_unsafe(scorer: Scorer, rows: np.ndarray) -> None:
+def test_scores_are_probabilities_and_the_first_is_that_of_being_unsafe(scorer: Scorer, rows: np.ndarray) -> None:
     scores = scorer.scores(rows)
-    assert scores.shape == (len(rows), len(OBJECTIVES))
+    assert scores.shape == (len(rows), OUTPUTS)
     assert (scores >= 0).all()
     assert (scores <= 1).all()
     with torch.inference_mode():
-        unsafe = torch.sigmoid(scorer.readout(torch.from_numpy(rows).float())[:, 0]).numpy()
-    assert scores.max(axis=1) == pytest.approx(unsafe, abs=1e-6)
+        unsafe = torch.sigmoid(1.5 * scorer.readout(torch.from_numpy(rows).float())[:, 0] - 0.5).numpy()
+    assert scores[:, 0] == pytest.approx(unsafe, abs=1e-6)
+
+
+@settings(max_examples=50)
+@given(rows)
+def test_the_highest_score_of_an_objective_is_that_of_being_unsafe_where_both_are_calibrated_alike(
+    scorer: Scorer, rows: np.ndarray
+) -> None:
+    scores = scorer.scores(rows)
+    assert scores[:, 1:].max(axis=1) == pytest.approx(scores[:, 0], abs=1e-5)
 
 
 def test_the_objective_that_accounts_best_carries_the_whole_probability_and_the_others_their_share(
     make_scorer: MakeScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = make_scorer(WIDTH)
-    logits = torch.full((1, 1 + len(OBJECTIVES)), -30.0)
+    logits = torch.full((1, OUTPUTS), -30.0)
     logits[0, 0] = 0.0  # P(unsafe) = 1/2
     logits[0, 1] = torch.logit(torch.tensor(0.8))
     logits[0, 2] = torch.logit(torch.tensor(0.4))
     monkeypatch.setattr(scorer.readout, "forward", lambda features: logits)
     [scores] = scorer.scores(np.zeros((1, WIDTH), np.float16))
-    assert scores[:2] == pytest.approx([0.5, 0.25])
-    assert scores[2:].max() < 1e-6
+    assert scores[:3] == pytest.approx([0.5, 0.5, 0.25], abs=1e-6)
+    assert scores[3:].max() < 2e-6
+
+
+logits = arrays.arrays(
+    np.float32, st.tuples(st.integers(1, 4), st.just(OUTPUTS)), elements=st.floats(-20, 20, width=32)
+)
+
+
+@settings(max_examples=50)
+@given(logits)
+def test_combined_keeps_the_logit_of_unsafe_and_no_objective_exceeds_it(scorer: Scorer, logits: np.ndarray) -> None:
+    combined = scorer.readout.combined(torch.from_numpy(logits))
+    assert combined.isfinite().all()
+    assert torch.equal(combined[:, 0], torch.from_numpy(logits[:, 0]))
+    before = torch.sigmoid(combined)
+    assert (before[:, 1:] <= before[:, :1] + 2e-6).all()
+    assert torch.equal(before[:, 1:].amax(dim=1), before[torch.arange(len(before)), 1 + logits[:, 1:].argmax(axis=1)])
 
 
 @settings(max_examples=50)
@@ -76,7 +105,7 @@ def test_features_that_are_not_finite_have_no_score_and_leave_the_other_rows_alo
 
 
 def test_no_rows_have_no_scores(scorer: Scorer) -> None:
-    assert scorer.scores(np.empty((0, WIDTH), np.float16)).shape == (0, len(OBJECTIVES))
+    assert scorer.scores(np.empty((0, WIDTH), np.float16)).shape == (0, OUTPUTS)
 
 
 def test_features_are_standardised_and_held_within_bounds() -> None:
@@ -86,15 +115,41 @@ def test_features_are_standardised_and_held_within_bounds() -> None:
     assert readout.standardise(torch.tensor([[2.0, 3.0], [1.0, -3.0]])).tolist() == [[2.0, 8.0], [0.0, -8.0]]
 
 
-def test_platt_scaling_moves_the_probability_of_being_unsafe_and_nothing_else(make_scorer: MakeScorer) -> None:
+def test_without_calibration_the_logits_stand_for_the_probabilities() -> None:
+    readout = Readout(WIDTH, 4, OUTPUTS, 1)
+    combined = torch.randn(3, OUTPUTS)
+    assert torch.allclose(readout.calibrated(combined), torch.sigmoid(combined))
+
+
+def test_each_output_is_calibrated_by_its_own_slope_and_offset(make_scorer: MakeScorer) -> None:
+    readout = make_scorer(WIDTH).readout
+    combined = torch.tensor([[0.5] * OUTPUTS, [-2.0] * OUTPUTS])
+    with torch.inference_mode():
+        plain = readout.calibrated(combined)
+        readout.platt[0] = torch.tensor([2.0, -1.0])
+        readout.platt[4] = torch.tensor([0.5, 3.0])
+        scaled = readout.calibrated(combined)
+    assert scaled[:, 0].tolist() == pytest.approx([0.5, 1 / (1 + np.exp(5))])
+    assert scaled[:, 4].tolist() == pytest.approx([1 / (1 + np.exp(-3.25)), 1 / (1 + np.exp(-2))])
+    others = [k for k in range(OUTPUTS) if k not in (0, 4)]
+    assert torch.equal(scaled[:, others], plain[:, others])
+
+
+def test_calibration_does_not_change_the_logits_that_it_is_fitted_on(make_scorer: MakeScorer) -> None:
     readout = make_scorer(WIDTH).readout
     features = torch.randn(3, WIDTH)
     with torch.inference_mode():
-        plain = readout(features)
-        readout.platt.copy_(torch.tensor([2.0, -1.0]))
-        scaled = readout(features)
-    assert torch.allclose(scaled[:, 0], 2 * plain[:, 0] - 1)
-    assert torch.equal(scaled[:, 1:], plain[:, 1:])
+        before = readout.combined(readout(features))
+        readout.platt.copy_(torch.randn(OUTPUTS, 2))
+        assert torch.equal(readout.combined(readout(features)), before)
+
+
+def test_scores_are_calibrated(make_scorer: MakeScorer) -> None:
+    scorer = make_scorer(WIDTH)
+    with torch.no_grad():
+        scorer.readout.platt.copy_(torch.tensor([[0.0, 0.1 * k] for k in range(OUTPUTS)]))
+    [scores] = scorer.scores(np.ones((1, WIDTH), np.float16))
+    assert scores == pytest.approx([1 / (1 + np.exp(-0.1 * k)) for k in range(OUTPUTS)])
 
 
 def test_the_members_logits_are_averaged(make_scorer: MakeScorer) -> None:
@@ -103,6 +158,45 @@ def test_the_members_logits_are_averaged(make_scorer: MakeScorer) -> None:
     with torch.inference_mode():
         each = [member(readout.standardise(features)) for member in readout.members]
         assert torch.allclose(readout(features), torch.stack(each).mean(dim=0))
+
+
+def doubtful(*unsafe: float) -> float:
+    """The doubt of an ensemble whose members say these probabilities of unsafe."""
+    readout = Readout(WIDTH, 4, OUTPUTS, len(unsafe))
+    with torch.no_grad():
+        for member, probability in zip(readout.members, unsafe, strict=True):
+            for weight in member.parameters():
+                weight.zero_()
+            member[-1].bias[0] = torch.logit(torch.tensor(probability))
+    return Scorer(readout.eval(), OBJECTIVES, "tiny", "tiny").doubt(np.ones(WIDTH, np.float16))
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "doubt"),
+    [((0.3,), 0), ((0.3, 0.3, 0.3), 0), ((0.2, 0.4), 0.1), ((0.25, 0.5, 0.75), 0.2041), ((1e-6, 1 - 1e-6), 0.5)],
+)
+def test_doubt_is_how_far_the_members_probabilities_of_unsafe_stand_apart(
+    unsafe: tuple[float, ...], doubt: float
+) -> None:
+    found = doubtful(*unsafe)
+    assert type(found) is float
+    assert found == pytest.approx(doubt, abs=1e-4)
+
+
+@settings(max_examples=30)
+@given(rows)
+def test_doubt_is_that_of_the_row(scorer: Scorer, rows: np.ndarray) -> None:
+    with torch.inference_mode():
+        x = scorer.readout.standardise(torch.from_numpy(rows).float())
+        each = [torch.sigmoid(member(x)[:, 0]).numpy() for member in scorer.readout.members]
+    for row, expected in zip(rows, np.std(each, axis=0), strict=True):
+        assert 0 <= scorer.doubt(row) <= 0.5 + 1e-6
+        assert scorer.doubt(row) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture
+def update() -> dict[str, torch.Tensor]:
+    return {"2.mlp.up_proj.down": torch.randn(2, 6).half(), "2.mlp.up_proj.up": torch.randn(6, 2).half()}
 
 
 @pytest.fixture
@@ -122,6 +216,52 @@ def test_what_was_saved_scores_the_same_when_loaded(saved: Path, scorer: Scorer)
 def test_saving_what_was_loaded_changes_no_byte(saved: Path, tmp_path: Path) -> None:
     Scorer.load(saved, OBJECTIVES).save(tmp_path / "again")
     assert (tmp_path / "again" / CHECKSUMS).read_text() == (saved / CHECKSUMS).read_text()
+
+
+def test_the_update_of_the_reader_is_saved_beside(
+    tmp_path: Path, scorer: Scorer, update: dict[str, torch.Tensor]
+) -> None:
+    folder = tmp_path / "adapted"
+    replace(scorer, update=update).save(folder)
+    loaded = Scorer.load(folder, OBJECTIVES).update
+    assert loaded is not None
+    assert set(loaded) == set(update)
+    assert all(torch.equal(loaded[name], value) for name, value in update.items())
+    Scorer.load(folder, OBJECTIVES).save(tmp_path / "again")
+    assert (tmp_path / "again" / CHECKSUMS).read_text() == (folder / CHECKSUMS).read_text()
+
+
+def test_without_an_update_the_reader_is_as_it_is(saved: Path) -> None:
+    assert not (saved / UPDATE).exists()
+    assert Scorer.load(saved, OBJECTIVES).update is None
+
+
+def test_saving_without_an_update_leaves_none_of_an_earlier_one(
+    tmp_path: Path, scorer: Scorer, update: dict[str, torch.Tensor]
+) -> None:
+    replace(scorer, update=update).save(tmp_path / "safety")
+    scorer.save(tmp_path / "safety")
+    assert Scorer.load(tmp_path / "safety", OBJECTIVES).update is None
+
+
+def test_an_update_that_was_not_recorded_is_not_loaded(saved: Path, update: dict[str, torch.Tensor]) -> None:
+    save_file(update, saved / UPDATE)
+    with contextlib.suppress(DamagedWeights):
+        assert Scorer.load(saved, OBJECTIVES).update is None
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_damaged_update_stops_the_start(
+    tmp_path: Path, scorer: Scorer, update: dict[str, torch.Tensor], damage: str
+) -> None:
+    replace(scorer, update=update).save(tmp_path / "safety")
+    path = tmp_path / "safety" / UPDATE
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DamagedWeights, match=UPDATE):
+        Scorer.load(tmp_path / "safety", OBJECTIVES)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])

@@ -8,13 +8,34 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
-from classifiers import OBJECTIVES, Safety, training
+from classifiers import OBJECTIVES, Safety, metrics, training
+from classifiers.adaptation import Adaptation
+from classifiers.backbone import Backbone
+from classifiers.calibration import ALPHAS
 from classifiers.labelled import Example, read_labelled
-from classifiers.readout import Scorer
-from classifiers.training import Recipe, calibrate, fit, held_out_parts, logits_of
+from classifiers.readout import UPDATE, Scorer
+from classifiers.training import (
+    Recipe,
+    calibrate,
+    calibration_errors,
+    combined_of,
+    fit,
+    held_out_parts,
+    measure,
+    with_plain_readings,
+)
 
-SMALL = Recipe(members=1, hidden=8, epochs=30, batch=16, learning_rate=1e-2, dropout=0.0)
+SMALL = Recipe(
+    members=1,
+    hidden=8,
+    epochs=30,
+    batch=16,
+    learning_rate=1e-2,
+    dropout=0.0,
+    adaptation=Adaptation(first_layer=1, rank=2, epochs=1, batch=8, public_rows=10),
+)
 WIDTH = 6
 
 
@@ -39,14 +60,18 @@ def rows(n: int = 64) -> tuple[np.ndarray, list[Example]]:
     random = np.random.default_rng(0)
     x = random.normal(size=(n, WIDTH)).astype(np.float16)
     examples = [
-        example(i, x[i, 0] > 0, ("hate" if x[i, 1] > 0 else "crime") if x[i, 0] > 0 else None) for i in range(n)
+        example(i, bool(x[i, 0] > 0), ("hate" if x[i, 1] > 0 else "crime") if x[i, 0] > 0 else None) for i in range(n)
     ]
     return x, examples
 
 
+def logits_of(readout, x):
+    return combined_of(readout, x)[:, 0]
+
+
 def scores(readout, x) -> dict[str, np.ndarray]:
     found = Scorer(readout, OBJECTIVES, "none", "0").scores(x)
-    return {name: found[:, k] for k, name in enumerate(OBJECTIVES)}
+    return {name: found[:, k] for k, name in enumerate(("unsafe", *OBJECTIVES))}
 
 
 def test_the_readout_learns_what_is_unsafe_and_which_objective_accounts_for_it():
@@ -85,17 +110,212 @@ def test_our_own_rows_outweigh_public_ones_that_contradict_them():
     assert ((logits_of(readout, x) > 0) == labels).mean() > 0.9
 
 
-def test_calibration_makes_the_mean_probability_the_share_of_unsafe_rows_on_validation():
-    x, examples = rows(400)
-    noisy = np.random.default_rng(1).random(400) < 0.2
-    examples = [
-        replace(e, unsafe=bool(e.unsafe ^ n), split="validation", objectives=frozenset())
-        for e, n in zip(examples, noisy, strict=True)
+@pytest.mark.parametrize(("source_rows", "learned"), [(10_000, "public"), (16, "own")])
+def test_a_public_set_weighs_as_if_it_had_no_more_rows_than_the_recipe_says(source_rows, learned):
+    x, own = rows(32)
+    public = [
+        replace(e, unsafe=not e.unsafe, objectives=frozenset(), complete=False, source="public") for e in own
+    ] * 20
+    recipe = replace(SMALL, own_weight=4.0, source_rows=source_rows, batch=64)
+    readout = fit(np.concatenate([x] * 21), own + public, recipe, seed=0)
+    labels = np.array([e.unsafe for e in own]) == (learned == "own")
+    assert ((logits_of(readout, x) > 0) == labels).mean() > 0.9
+
+
+# Going on after a kill
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(epochs):
+    left = [epochs]
+
+    def done_epoch():
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    return done_epoch
+
+
+TWO = replace(SMALL, members=2, epochs=3)
+
+
+def test_a_fit_that_was_killed_keeps_the_members_that_were_done_and_ends_as_one_that_was_not(tmp_path):
+    x, examples = rows()
+    whole = fit(x, examples, TWO, seed=0)
+    with pytest.raises(Killed):
+        fit(x, examples, TWO, 0, tmp_path / "new", kill_after(4))
+    [kept] = (tmp_path / "new").iterdir()
+    assert kept.suffix == ".safetensors"
+    epochs = []
+    resumed = fit(x, examples, TWO, 0, tmp_path / "new", lambda: epochs.append(1))
+    assert len(epochs) == TWO.members * TWO.epochs  # a member that was kept counts as its epochs
+    assert np.array_equal(combined_of(resumed, x), combined_of(whole, x))
+    assert len(list((tmp_path / "new").iterdir())) == 2
+
+
+def spoilt(folder):
+    """Every member that is kept becomes one whose logits are all nought."""
+    for path in folder.iterdir():
+        save_file({name: torch.zeros_like(value) for name, value in load_file(path).items()}, path)
+
+
+def test_a_member_of_the_same_rows_is_taken_as_it_was_kept(tmp_path):
+    x, examples = rows()
+    fit(x, examples, TWO, 0, tmp_path)
+    spoilt(tmp_path)
+    assert not logits_of(fit(x, examples, TWO, 0, tmp_path), x).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["seed", "recipe", "features", "unsafe", "objectives", "labelled_for", "complete", "source"],
+)
+def test_a_member_of_other_rows_or_settings_is_not_taken(tmp_path, change):
+    x, examples = rows()
+    safe = next(i for i, e in enumerate(examples) if not e.unsafe)
+    fit(x, examples, TWO, 0, tmp_path)
+    spoilt(tmp_path)
+    recipe, seed = replace(TWO, own_weight=2.0) if change == "recipe" else TWO, int(change == "seed")
+    if change == "features":
+        x = x + np.float16(1)
+    others = {
+        "unsafe": {"unsafe": True},
+        "objectives": {"objectives": frozenset({"crime"})},
+        "labelled_for": {"labelled_for": "hate"},
+        "complete": {"complete": False},
+        "source": {"source": "another"},
+    }
+    examples[safe] = replace(examples[safe], **others.get(change, {}))
+    assert logits_of(fit(x, examples, recipe, seed, tmp_path), x).any()
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, examples = rows()
+    fit(x, examples, replace(TWO, epochs=1), seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What disguised text looks like
+
+
+@pytest.fixture
+def vocabulary(monkeypatch):
+    """A list of words instead of the model's."""
+
+    class Tokenizer:
+        def get_vocab(self):
+            words = ["I", "will", "find", "kill", "you", "hello"]
+            return {f"\u0120{word}": i for i, word in enumerate(words)}
+
+    monkeypatch.setattr(training.models, "load", lambda name: (None, Tokenizer()))
+
+
+@pytest.mark.usefixtures("vocabulary")
+def test_a_disguised_text_is_learned_as_it_is_and_as_what_it_looks_like():
+    disguised = example(0, True, "violence", reply="I will k1ll you", context=(("user", "h3llo"), ("system", "hello")))
+    plain = example(1, False, reply="I will find you")
+    found = with_plain_readings([disguised, plain])
+    twin = replace(disguised, id="e0#plain", reply="I will kill you", context=(("user", "hello"), ("system", "hello")))
+    assert found == [disguised, plain, twin]
+
+
+@pytest.mark.usefixtures("vocabulary")
+@pytest.mark.parametrize("split", ["calibration", "validation", "test"])
+def test_what_is_held_out_is_only_judged_as_it_is(split):
+    rows = [example(0, True, "violence", reply="I will k1ll you", split=split)]
+    assert with_plain_readings(rows) == rows
+
+
+# Calibration
+
+
+def noisy_rows(n=400, split="validation"):
+    x, examples = rows(n)
+    flipped = np.random.default_rng(1).random(n) < 0.2
+    found = []
+    for e, flip in zip(examples, flipped, strict=True):
+        unsafe = e.unsafe ^ bool(flip)
+        named = (e.objectives or frozenset({"hate"})) if unsafe else frozenset()
+        found.append(replace(e, unsafe=unsafe, split=split, objectives=named))
+    return x, found
+
+
+@pytest.fixture(scope="module")
+def uncalibrated():
+    return fit(*rows(400), SMALL, seed=0)
+
+
+def test_calibration_makes_the_mean_probability_of_each_score_its_share_of_the_validation_rows(uncalibrated):
+    x, examples = noisy_rows()
+    calibrate(uncalibrated, x, examples)
+    found = scores(uncalibrated, x)
+    assert found["unsafe"].mean() == pytest.approx(np.mean([e.unsafe for e in examples]), abs=0.01)
+    for name in ("hate", "crime"):
+        assert found[name].mean() == pytest.approx(np.mean([name in e.objectives for e in examples]), abs=0.01)
+
+
+def test_a_score_without_an_example_of_both_kinds_is_left_as_it_is(uncalibrated):
+    calibrate(uncalibrated, *noisy_rows())
+    lines = dict(zip(("unsafe", *OBJECTIVES), uncalibrated.platt.tolist(), strict=True))
+    assert lines["weapons"] == [1.0, 0.0]
+    assert all(lines[name] != [1.0, 0.0] for name in ("unsafe", "hate", "crime"))
+
+
+@pytest.mark.parametrize("split", ["train", "calibration", "test"])
+def test_only_validation_rows_set_the_scale(uncalibrated, split):
+    x, examples = noisy_rows(200)
+    calibrate(uncalibrated, x, examples)
+    before = uncalibrated.platt.clone()
+    wrong = [replace(e, unsafe=not e.unsafe, objectives=frozenset(), split=split) for e in examples]
+    calibrate(uncalibrated, np.concatenate([x, x]), examples + wrong)
+    assert torch.equal(uncalibrated.platt, before)
+
+
+def test_a_row_says_nothing_about_an_objective_that_its_source_does_not_label(uncalibrated):
+    x, examples = noisy_rows(200)
+    calibrate(uncalibrated, x, examples)
+    before = uncalibrated.platt.clone()
+    silent = [
+        replace(e, unsafe=False, objectives=frozenset(), complete=False, labelled_for="weapons") for e in examples
     ]
-    readout = fit(x, [replace(e, split="train") for e in rows(400)[1]], SMALL, seed=0)
-    calibrate(readout, x, examples)
-    probabilities = 1 / (1 + np.exp(-logits_of(readout, x)))
-    assert probabilities.mean() == pytest.approx(np.mean([e.unsafe for e in examples]), abs=0.01)
+    calibrate(uncalibrated, np.concatenate([x, x]), examples + silent)
+    assert torch.equal(uncalibrated.platt, before)
+
+
+def columns(**given):
+    """Scores of rows, (n, 1 + objectives); what is not given is nought."""
+    n = len(next(iter(given.values())))
+    found = np.zeros((n, 1 + len(OBJECTIVES)), np.float32)
+    for name, values in given.items():
+        found[:, ("unsafe", *OBJECTIVES).index(name)] = values
+    return found
+
+
+def test_the_calibration_error_is_that_of_the_calibration_rows():
+    judged = [
+        example(0, True, "hate", split="calibration"),
+        example(1, False, split="calibration"),
+        example(2, True, "hate", split="validation"),
+        example(3, False, split="test"),
+    ]
+    found = calibration_errors(columns(unsafe=[1, 0, 0, 1], hate=[0.75, 0, 0, 1], crime=[0.5, 0.5, 0, 0]), judged)
+    assert found["unsafe"] == 0
+    assert found["hate"] == pytest.approx(0.125)
+    assert found["crime"] == pytest.approx(0.5)
+    assert set(found) == {"unsafe", *OBJECTIVES}
+
+
+def test_a_score_that_no_calibration_row_is_labelled_for_has_no_calibration_error():
+    judged = [example(0, False, split="calibration", complete=False, labelled_for="hate"), example(1, True, "crime")]
+    assert calibration_errors(columns(unsafe=[0.5, 0]), judged) == {"hate": 0.0}
+
+
+# Figures
 
 
 def test_held_out_parts_keep_sources_kinds_and_splits_apart():
@@ -104,13 +324,41 @@ def test_held_out_parts_keep_sources_kinds_and_splits_apart():
         example(1, True, "hate", split="validation"),
         example(2, False, split="test", group="seed-001"),
         example(3, False, split="test", role="assistant", context=(("user", "hi"),)),
+        example(4, False, source="set", complete=False, split="calibration"),
+        example(5, True, "hate", split="calibration"),
     ]
     parts = {name: list(chosen) for name, chosen in held_out_parts(judged).items()}
-    assert parts["set (validation)"] == [0]
+    assert parts["set (held out)"] == [0, 4]
     assert parts["contrast pairs, all (validation)"] == [1]
     assert parts["contrast pairs, all (test)"] == [2, 3]
     assert parts["contrast pairs, seed prompts (test)"] == [2]
     assert parts["contrast pairs, replies (test)"] == [3]
+    assert not any(5 in chosen for chosen in parts.values())  # thresholds are set on these
+
+
+class Passing:
+    """Stands in for a scorer: the features are the scores."""
+
+    def scores(self, features):
+        return features.astype(np.float32)
+
+
+def test_a_set_that_labels_one_objective_is_judged_by_the_score_of_that_one(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 5)
+    x, examples = columns(unsafe=[1, 0] * 10, hate=[0, 1] * 10), []
+    for i in range(20):
+        one_only = {"source": "one", "labelled_for": "hate"} if i < 10 else {"source": "all"}
+        examples.append(
+            example(i, bool(i % 2), "hate" if i % 2 else None, complete=False, split="validation", **one_only)
+        )
+    taught = [example(100 + i, bool(i % 2), context=(("user", "some words"),)) for i in range(6)]
+    found = measure(Passing(), np.concatenate([columns(unsafe=[0.5] * 6), x]), taught + examples)
+    assert found["auroc"]["one (held out)"]["ours"]["value"] == 1
+    assert found["auroc"]["all (held out)"]["ours"]["value"] == 0
+    assert found["auroc"]["one (held out)"]["ours"]["n"] == 10
+
+
+# The whole run
 
 
 @contextmanager
@@ -118,8 +366,25 @@ def no_bar(what, total):
     yield lambda n: None
 
 
-def test_a_whole_run_writes_weights_metrics_and_a_card_that_load_again(tmp_path, monkeypatch, backbone):
-    labelled = tmp_path / "own.jsonl"
+class Bars:
+    """Stands in for the progress bars: the total of each, and how far it came."""
+
+    def __init__(self):
+        self.total, self.done = {}, {}
+
+    @contextmanager
+    def __call__(self, what, total):
+        self.total[what], self.done[what] = total, 0
+
+        def advance(n):
+            self.done[what] += n
+
+        yield advance
+
+
+@pytest.fixture
+def toy_run(tmp_path, monkeypatch, model, tokenizer):
+    """Trains on made-up rows and the tiny model; the text of one of them is disguised."""
     words = ["kind", "cruel"]
     lines = [
         {
@@ -131,33 +396,105 @@ def test_a_whole_run_writes_weights_metrics_and_a_card_that_load_again(tmp_path,
             "labels": ["harassment"] if bad else [],
             "source": "own",
         }
-        for i in range(30)
+        for i in range(40)
         for bad in (0, 1)
     ]
-    labelled.write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    splits = ["train", "train", "train", "validation", "calibration"]
     public = [
-        example(
-            i,
-            i % 2 == 0,
-            source="toy",
-            complete=False,
-            split="validation" if i % 3 == 0 else "train",
-            context=(("user", f"so {i}"),),
-        )
-        for i in range(30)
+        example(i, i % 2 == 0, source="toy", complete=False, split=splits[i % 5], context=(("user", f"so {i}"),))
+        for i in range(40)
     ]
-    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    public.append(replace(public[0], id="disguised", reply="t\u0435xt", context=(("user", "not so"),)))
+    monkeypatch.setattr(metrics, "RESAMPLES", 5)
     monkeypatch.setattr(training, "read_public", lambda folder: public)
-    monkeypatch.setattr(training.Backbone, "load", classmethod(lambda cls, name="": backbone))
+    monkeypatch.setattr(training.models, "load", lambda name: (model, tokenizer))
+
+    def load(cls, name="", update=None):
+        return Backbone(model, tokenizer, (1, 2, 3), update)
+
+    monkeypatch.setattr(Backbone, "load", classmethod(load))
+    recipe = replace(SMALL, members=2, epochs=2)
+
+    def run(output, progress=no_bar):
+        return training.train(
+            tmp_path, tmp_path / "own.jsonl", tmp_path / output, 0, progress, Console(quiet=True), recipe
+        )
+
+    return run
+
+
+def test_a_whole_run_writes_weights_thresholds_metrics_and_a_card_that_load_again(tmp_path, toy_run):
+    bars = Bars()
+    found = toy_run("out", bars)
     output = tmp_path / "out"
-    metrics = training.train(tmp_path, labelled, output, 0, no_bar, Console(quiet=True), replace(SMALL, epochs=2))
-    assert metrics["training_rows"]["own"] == len([e for e in read_labelled(labelled) if e.split == "train"])
-    assert "toy (validation)" in metrics["auroc"]
-    assert metrics["version"] in (output / "README.md").read_text()
+    own = [e for e in read_labelled(tmp_path / "own.jsonl") if e.split == "train"]
+    assert found["training_rows"] == {"own": len(own), "toy": 26}  # 24, and the disguised one read both ways
+    assert found["rows"] == 80 + 42
+    assert "toy (held out)" in found["auroc"]
+    assert found["auroc"]["toy (held out)"]["ours"]["n"] == 16
+    assert found["calibration_error"].keys() >= {"unsafe", "harassment"}
+    assert json.loads((output / "metrics.json").read_text()) == json.loads(json.dumps(found))
+    assert found["version"] in (output / "README.md").read_text()
+    assert bars.done == bars.total
+    assert bars.total.keys() == {"adapting the reader", "reading hidden states", "training the readout"}
     scorer = Scorer.load(output, OBJECTIVES)
-    assert scorer.version == metrics["version"]
+    assert scorer.version == found["version"]
+    assert {name.split(".")[0] for name in scorer.update} == {"1", "2"}
     safety = Safety.load(folder=output)
     assert safety.judge([], ["a cruel word"])[0].scores.keys() == set(OBJECTIVES)
+
+
+def test_a_run_sets_thresholds_on_the_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):
+    version = toy_run("out")["version"]
+    table = json.loads((tmp_path / "out" / "thresholds.json").read_text())
+    assert table["data"] == version
+    own = [e for e in read_labelled(tmp_path / "own.jsonl") if e.split == "calibration"]
+    for preset, alpha in ALPHAS.items():
+        assert table[preset].keys() == set(OBJECTIVES)
+        row = table[preset]["harassment"]
+        assert (row["alpha"], row["n"]) == (alpha, sum(e.unsafe for e in own))
+        assert row["safe"] == sum(not e.unsafe for e in own) + 4
+
+
+def test_the_readout_is_fitted_to_what_the_adapted_reader_reads(tmp_path, toy_run, monkeypatch):
+    read = []
+    featurise = training.featurise
+    monkeypatch.setattr(training, "featurise", lambda *given: read.append(given) or featurise(*given))
+    toy_run("out")
+    [(exchanges, backbone, name, _)] = read
+    update = load_file(tmp_path / "out" / UPDATE)
+    served = Backbone.load(update=update).read_many(exchanges[:3])
+    assert np.array_equal(backbone.read_many(exchanges[:3]), served)
+    assert not np.array_equal(Backbone.load().read_many(exchanges[:3]), served)
+    assert name.startswith("SmolLM2-135M-Instruct+")  # features of another update are not taken for these
+
+
+def test_a_run_that_was_killed_anywhere_ends_with_the_weights_of_one_that_was_not(tmp_path, toy_run, monkeypatch):
+    toy_run("whole")
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "another cache"))
+
+    def killed_at(stage):
+        @contextmanager
+        def progress(what, total):
+            done = [0]
+
+            def advance(n):
+                done[0] += n
+                if what == stage and done[0] > total // 2:
+                    raise Killed
+
+            yield advance
+
+        return progress
+
+    for stage in ("adapting the reader", "reading hidden states", "training the readout"):
+        with pytest.raises(Killed):
+            toy_run("resumed", killed_at(stage))
+        assert not (tmp_path / "resumed").exists()
+    toy_run("resumed")
+    for name in ("readout.safetensors", UPDATE, "thresholds.json", "config.json"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_bad_labelled_data_stop_the_run_before_anything_is_trained(tmp_path):

@@ -1,7 +1,7 @@
 """Stand-ins behind the corridor's two protocols: a generator that says what a test tells it to, a scorer that judges so."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -124,7 +124,9 @@ class ScriptedSafety:
 
 
 INDEX = Index.build(DOCUMENTS, words=20)
-POLICY = load_policy()
+SHIPPED = load_policy()
+POLICY = replace(SHIPPED, objectives={name: replace(o, threshold=0.5) for name, o in SHIPPED.objectives.items()})
+"""The shipped policy with a threshold of .5 throughout, so that no test moves when the thresholds are calibrated anew."""
 
 
 def make_corridor(

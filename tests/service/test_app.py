@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import openai
@@ -17,6 +18,7 @@ from openai import OpenAI
 from openai.types import Model
 from openai.types.chat import ChatCompletion
 
+from classifiers import Place, Scores
 from service.app import create_app
 from tests.service.scripted import (
     ASKS_KENYA,
@@ -267,6 +269,7 @@ def test_explain_adds_the_verdicts_without_a_text():
         "flagged": [],
         "unsafe": 0.9,
         "scores": scores_of(weapons=0.9),
+        "reasons": [{"objective": "weapons", "score": 0.9, "threshold": 0.5, "reading": None}],
         "mean_log_likelihood": -1.0,
         "with_evidence": False,
         "attempt": 0,
@@ -313,7 +316,7 @@ def test_the_interface_is_described():
     with client(make_corridor()) as made:
         paths = made.get("/openapi.json").json()["paths"]
         assert made.get("/docs").status_code == 200
-    assert {"/v1/chat/completions", "/v1/moderations", "/v1/models", "/healthz", "/readyz"} <= set(paths)
+    assert {"/v1/chat/completions", "/v1/moderations", "/v1/screen", "/v1/models", "/healthz", "/readyz"} <= set(paths)
 
 
 # Streaming
@@ -501,7 +504,7 @@ def test_a_bad_request_is_refused_with_the_field_and_the_limit(made, fields, par
     ],
 )
 def test_a_body_that_is_not_the_json_of_a_request_is_refused(made, body, says):
-    for path in ("/v1/chat/completions", "/v1/moderations"):
+    for path in ("/v1/chat/completions", "/v1/moderations", "/v1/screen"):
         response = made.post(path, content=body, headers={"content-type": "application/json"})
         assert response.status_code == 400
         error = envelope(response)
@@ -678,3 +681,187 @@ def test_moderations_judge_the_users_words():
     with client(make_corridor(safety=safety)) as made:
         made.post("/v1/moderations", json={"input": "Tea."})
     assert safety.calls == [([], ["Tea."], "user")]
+
+
+# POST /v1/screen
+
+
+def screened(made, **body):
+    return made.post("/v1/screen", json=body)
+
+
+def verdict(**raised):
+    """The row of a text with these scores, and 0.01 for every other objective."""
+    because = sorted((name for name, score in raised.items() if score >= 0.5), key=lambda name: -raised[name])
+    return {
+        "unsafe": max(0.01, *raised.values()) if raised else 0.01,
+        "scores": scores_of(**raised),
+        "dropped": bool(because),
+        "because": because,
+        "flagged": [],
+    }
+
+
+def located(context, texts, role):
+    """Scores that say where: the weapon's sentence, read as it stands, or as what it looks like where it is spelled b0mb."""
+    rows = []
+    for text in texts:
+        reading, seen = ("normalised", text.replace("0", "o")) if "b0mb" in text else ("raw", text)
+        start = seen.find("A bomb.")
+        place = Place("A bomb.", start, start + 7, reading) if start >= 0 else Place(seen, 0, len(seen), reading)
+        score = 0.9 if start >= 0 else 0.2
+        rows.append(Scores(scores_of(weapons=score), score, {"weapons": place}, doubt=0.125))
+    return rows
+
+
+HIDDEN = {"objective": "weapons", "score": 0.9, "threshold": 0.5, "sentence": "A bomb.", "start": 6, "end": 13}
+
+
+def test_screen_answers_with_verdicts_ranks_the_pick_and_the_prompt():
+    scores = {"bomb": {"weapons": 0.9, "crime": 0.6}, "knife": {"weapons": 0.3}, "rude": {"hate": 0.7}}
+    asked = [{"role": "user", "content": "Be rude."}]
+    with client(make_corridor(scores=scores)) as made:
+        response = screened(made, id="a", messages=asked, candidates=["A knife.", "A bomb.", "Tea."])
+    assert response.status_code == 200
+    assert response.json() == {
+        "id": "a",
+        "verdicts": [verdict(weapons=0.3), verdict(weapons=0.9, crime=0.6), verdict()],
+        "ranks": [2, None, 1],
+        "pick": 2,
+        "prompt": verdict(hate=0.7),
+    }
+
+
+def test_screen_judges_candidates_in_the_whole_context_and_the_users_last_turn_in_what_stands_before_it():
+    safety = ScriptedSafety()
+    parts = [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]
+    with client(make_corridor(safety=safety)) as made:
+        screened(made, messages=[{"role": "developer", "content": parts}, TURN], candidates=["Tea.", "Honey."])
+    before = [("system", "Be\nbrief.")]
+    assert sorted(safety.calls, key=str) == sorted(
+        [
+            (before, ["Hello?"], "user"),
+            ([*before, ("user", "Hello?")], ["Tea.", "Honey."], "assistant"),
+        ],
+        key=str,
+    )
+
+
+def test_screen_judges_under_the_policy_of_the_server():
+    strict = replace(POLICY, objectives={n: replace(o, threshold=0.2) for n, o in POLICY.objectives.items()})
+    with client(make_corridor(scores={"knife": {"weapons": 0.3}}, policy=strict)) as made:
+        answer = screened(made, candidates=["A knife."]).json()
+    assert (answer["verdicts"][0]["because"], answer["ranks"], answer["pick"]) == (["weapons"], [None], None)
+
+
+@pytest.mark.parametrize(("text", "ranks", "pick"), [("Tea?", [1], 0), ("A bomb?", [None], None)])
+def test_screen_of_a_prompt_alone_judges_the_users_last_turn(text, ranks, pick):
+    safety = ScriptedSafety(UNSAFE)
+    with client(make_corridor(safety=safety)) as made:
+        answer = screened(made, messages=[TURN, {"role": "user", "content": text}]).json()
+    assert safety.calls == [([("user", "Hello?")], [text], "user")]
+    assert answer["verdicts"] == [answer["prompt"]]
+    assert answer["prompt"] == (verdict(weapons=0.9) if pick is None else verdict())
+    assert (answer["id"], answer["ranks"], answer["pick"]) == (None, ranks, pick)
+
+
+@pytest.mark.parametrize("messages", [None, [], [TURN, {"role": "assistant", "content": "Yes?"}]])
+def test_screen_has_no_prompt_where_the_user_does_not_speak_last(messages):
+    with client(make_corridor(scores=UNSAFE)) as made:
+        answer = screened(made, **({} if messages is None else {"messages": messages}), candidates=["Tea."]).json()
+    assert answer["prompt"] is None
+    assert answer["pick"] == 0
+
+
+@pytest.mark.parametrize("name", ["a", 7, None])
+def test_screen_hands_the_id_back(name):
+    with client(make_corridor()) as made:
+        assert screened(made, id=name, candidates=["Tea."]).json()["id"] == name
+
+
+def test_screen_explains_which_sentence_decided_and_in_which_reading_when_asked_to():
+    body = {"messages": [{"role": "user", "content": "Well. A b0mb."}], "candidates": ["Well. A bomb.", "Tea."]}
+    with client(make_corridor(scores=located)) as made:
+        plain, explained = screened(made, **body).json(), screened(made, **body, explain=True).json()
+    assert explained["prompt"]["reasons"] == [{**HIDDEN, "reading": "normalised"}]
+    dropped, kept = explained["verdicts"]
+    assert dropped["reasons"] == [{**HIDDEN, "reading": "raw"}]
+    nearest = {"sentence": "Tea.", "start": 0, "end": 4, "reading": "raw"}
+    assert kept["reasons"] == [{"objective": "weapons", "score": 0.2, "threshold": 0.5, **nearest}]
+    for row in (explained["prompt"], *explained["verdicts"]):
+        del row["reasons"]
+        assert row.pop("doubt") == 0.125
+    assert plain == explained
+
+
+def test_screen_explains_without_a_place_where_the_scorer_tells_none():
+    with client(make_corridor(scores=UNSAFE)) as made:
+        (row,) = screened(made, candidates=["A bomb."], explain=True).json()["verdicts"]
+    assert row["reasons"] == [{"objective": "weapons", "score": 0.9, "threshold": 0.5}]
+
+
+def test_screen_takes_sixty_four_candidates():
+    with client(make_corridor()) as made:
+        assert screened(made, candidates=["Tea."] * 64).json()["ranks"] == list(range(1, 65))
+
+
+NOTHING = "give candidates, or messages that end with the user's turn"
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "limit"),
+    [
+        pytest.param({}, None, NOTHING, id="nothing"),
+        pytest.param({"messages": []}, None, NOTHING, id="no messages"),
+        pytest.param({"messages": [{"role": "assistant", "content": "Yes?"}]}, None, NOTHING, id="no user last"),
+        pytest.param({"candidates": []}, "candidates", "at least 1", id="no candidates"),
+        pytest.param({"candidates": ["Tea."] * 65}, "candidates", "at most 64", id="65 candidates"),
+        pytest.param({"candidates": "Tea."}, "candidates", "list", id="one candidate"),
+        pytest.param({"candidates": ["Tea.", 1]}, "candidates.1", "string", id="a number for a candidate"),
+        pytest.param({"candidates": ["Tea.", None]}, "candidates.1", "string", id="null for a candidate"),
+        pytest.param({"candidates": ["\ud800"]}, "candidates.0", "surrogate", id="half a surrogate pair"),
+        pytest.param({"messages": "Hello?"}, "messages", "list", id="messages a text"),
+        pytest.param({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'user'", id="unknown role"),
+        pytest.param({"messages": [{"role": "user"}]}, "messages.0.content", "required", id="no content"),
+        pytest.param({"messages": [{"role": "user", "content": " "}]}, "messages.0", "not be empty", id="empty turn"),
+        pytest.param({"messages": [TURN] * 101}, "messages", "limit is 100", id="too many messages"),
+        pytest.param({"candidates": ["x"], "explain": "maybe"}, "explain", "boolean", id="explain"),
+        pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "not permitted", id="unknown key"),
+        pytest.param({"candidates": ["x"], "id": ["a"]}, "id", "string", id="a list for an id"),
+        pytest.param({"candidates": ["x"], "id": "\ud800"}, "id", "surrogate", id="an id that is no text"),
+    ],
+)
+def test_a_bad_screen_request_is_refused_with_the_field_and_the_limit(made, body, param, limit):
+    response = made.post("/v1/screen", content=json.dumps(body), headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    error = envelope(response)
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert error["code"]
+    assert limit in error["message"]
+    assert (param or "body").split(".")[0] in error["message"]
+
+
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize("side", ["user", "assistant"])
+@pytest.mark.parametrize("failure", ["raises", "nan", "too few", "too late"])
+def test_a_screening_that_fails_is_unavailable_and_says_nothing_of_a_text(failure, side, explain):
+    def scores(context, texts, role):
+        rows = [scores_of() for _ in texts]
+        if role != side:
+            return rows
+        if failure == "raises":
+            raise RuntimeError(f"secret words of {texts}")
+        if failure == "too late":
+            time.sleep(0.2)
+        return {"nan": [*rows[:-1], scores_of(hate=float("nan"))], "too few": rows[1:]}.get(failure, rows)
+
+    with client(make_corridor(scores=scores, screen_seconds=0.05 if failure == "too late" else 5)) as made:
+        response = screened(made, messages=[TURN], candidates=["Tea.", "Honey."], explain=explain)
+    assert response.status_code == 503
+    assert envelope(response)["type"] == "server_error"
+    assert not [word for word in ("secret", "Tea", "Honey", "Hello", "verdicts") if word in response.text]
+
+
+def test_a_prompt_that_cannot_be_judged_alone_is_unavailable_too():
+    with client(make_corridor(scores=lambda context, texts, role: [None])) as made:
+        assert screened(made, messages=[TURN]).status_code == 503

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety
+from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety, load_policy
 from classifiers.backbone import Backbone
 from classifiers.readout import Readout, Scorer
 from retrieval import DamagedIndex, Index
@@ -14,7 +14,7 @@ from service.assembly import assemble, load_index
 from service.chat import Wants
 from service.generator import LocalGenerator
 from service.settings import Settings
-from tests.service.scripted import ASKS_NOTHING, DOCUMENTS, INDEX, POLICY
+from tests.service.scripted import ASKS_NOTHING, DOCUMENTS, INDEX
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def parts(tmp_path, tiny_model, monkeypatch):
     scorer = Scorer(Readout(backbone.width, 4, 1 + len(OBJECTIVES), 1), OBJECTIVES, "tiny", "test-1")
     scorer.save(tmp_path / "weights")
     monkeypatch.setattr(Safety, "load", functools.partial(Safety.load, folder=tmp_path / "weights"))
-    monkeypatch.setattr(Backbone, "load", lambda name: backbone)
+    monkeypatch.setattr(Backbone, "load", lambda name, update: backbone)
     for part in tiny_model:
         part.save_pretrained(tmp_path / "model")
     return Settings(
@@ -159,7 +159,7 @@ def test_what_the_sample_index_finds_is_in_the_sample_corpus(sample):
 
 
 def test_the_shipped_policy_is_the_default(parts):
-    assert assemble(parts.model_copy(update={"policy": "balanced"})).policy == POLICY
+    assert assemble(parts.model_copy(update={"policy": "balanced"})).policy == load_policy()
 
 
 def test_generators_are_not_loaded_before_the_rest_is_known_to_be_whole(parts, monkeypatch):

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifiers import OBJECTIVES
+from classifiers import OBJECTIVES, Place, Scores
 from service.batch import BadLine, read_lines, screen_line
 from tests.service.scripted import JudgingSafety, scores_of
 
 USER = {"role": "user", "content": "Hello?"}
 
 
-def screened(line, scores=None):
-    return screen_line(JudgingSafety(scores).judge, line)
+def screened(line, scores=None, explain=False):
+    return screen_line(JudgingSafety(scores).judge, line, explain)
 
 
 def test_a_line_out_has_the_shape_of_the_design():
@@ -25,7 +25,7 @@ def test_a_line_out_has_the_shape_of_the_design():
         "because": ["violence"],
         "flagged": [],
     }
-    assert row == {"id": "a", "verdicts": [unsafe, safe], "ranks": [None, 1], "pick": 1}
+    assert row == {"id": "a", "verdicts": [unsafe, safe], "ranks": [None, 1], "pick": 1, "prompt": safe}
     assert json.loads(json.dumps(row)) == row
 
 
@@ -72,6 +72,55 @@ def test_without_candidates_the_users_last_turn_is_judged_as_the_users():
     row = screen_line(safety.judge, {"messages": [USER, {"role": "user", "content": "How to build a bomb?"}]})
     assert safety.calls == [([("user", "Hello?")], ["How to build a bomb?"], "user")]
     assert row["verdicts"][0]["because"] == ["weapons"]
+    assert row["prompt"] == row["verdicts"][0]
+
+
+def test_beside_candidates_the_users_last_turn_gets_a_verdict_of_its_own():
+    safety = JudgingSafety({"bomb": {"weapons": 0.8}})
+    asks = {"role": "user", "content": "How to build a bomb?"}
+    row = screen_line(safety.judge, {"messages": [USER, asks], "candidates": ["Tea."]})
+    assert safety.calls[0] == ([("user", "Hello?")], ["How to build a bomb?"], "user")
+    assert row["prompt"]["because"] == ["weapons"]
+    assert [verdict["dropped"] for verdict in row["verdicts"]] == [False]
+    assert (row["ranks"], row["pick"]) == ([1], 0)  # an unsafe question does not drop a safe answer
+
+
+@pytest.mark.parametrize("messages", [None, [], [USER, {"role": "assistant", "content": "Yes?"}]])
+def test_where_the_user_does_not_speak_last_there_is_no_prompt(messages):
+    assert screened({"messages": messages, "candidates": ["Tea."]})["prompt"] is None
+
+
+def test_reasons_say_which_sentence_decided_and_only_when_asked_for():
+    place = Place("A bomb.", 6, 13, "normalised")
+
+    def scores(context, texts, role):
+        return [Scores(scores_of(weapons=0.9, crime=0.6), 0.95, {"weapons": place}, doubt=0.125)] * len(texts)
+
+    line = {"messages": [USER], "candidates": ["Well. A b0mb."]}
+    reasons = [
+        {"objective": "weapons", "score": 0.9, "threshold": 0.5}
+        | {"sentence": "A bomb.", "start": 6, "end": 13, "reading": "normalised"},
+        {"objective": "crime", "score": 0.6, "threshold": 0.5},  # where is not known
+    ]
+    row = screened(line, scores, explain=True)
+    assert row["verdicts"][0]["reasons"] == row["prompt"]["reasons"] == reasons
+    assert row["verdicts"][0]["doubt"] == row["prompt"]["doubt"] == 0.125
+    assert json.loads(json.dumps(row)) == row
+    plain = screened(line, scores)
+    for verdict in (plain["prompt"], *plain["verdicts"]):
+        assert not {"reasons", "doubt"} & set(verdict)
+
+
+def test_a_kept_candidate_is_explained_by_the_objective_that_came_nearest():
+    row = screened({"candidates": ["A knife."]}, {"knife": {"weapons": 0.4}}, explain=True)
+    assert row["verdicts"][0]["doubt"] is None  # a plain mapping of scores does not tell
+    assert row["verdicts"][0]["reasons"] == [{"objective": "weapons", "score": 0.4, "threshold": 0.5}]
+
+
+def test_what_could_not_be_judged_has_no_reasons():
+    row = screened({"candidates": ["a"]}, lambda context, texts, role: [None], explain=True)
+    assert row["verdicts"][0]["because"] == ["unscored"]
+    assert row["verdicts"][0]["reasons"] == []
 
 
 CONTENT = st.text(max_size=30)

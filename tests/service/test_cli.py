@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -6,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from classifiers import Safety, load_policy
+from classifiers import Place, Safety, Scores, load_policy
+from data import POLICY
 from retrieval import Index
 from service.cli import app
 from service.decisions import Decision
@@ -16,9 +18,19 @@ from tests.service.scripted import GLAD, JudgingSafety, ScriptedGenerator, make_
 COMMANDS = typer.main.get_command(app).commands
 
 
+EVEN = "thresholds = { strict = 0.3, balanced = 0.5, permissive = 0.7 }"
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_loaded(monkeypatch, tmp_path):
-    """The scripted classifier under the policy that is asked for, in a folder of the test's own."""
+    """The scripted classifier under the policy that is asked for, in a folder of the test's own.
+
+    The shipped policy has even thresholds here, so that no test moves when the true ones are calibrated anew.
+    """
+    shipped = tmp_path / "shipped" / "policy.toml"
+    shipped.parent.mkdir()
+    shipped.write_text(re.sub(r"(?m)^thresholds = .*$", EVEN, POLICY.read_text()))
+    monkeypatch.setattr("classifiers.policy.POLICY", shipped)
 
     def load(policy=None):
         return JudgingSafety({"bomb": {"weapons": 0.4}, "rude": {"hate": 0.9}}, load_policy(policy))
@@ -75,7 +87,7 @@ def test_every_option_of_a_command_is_explained(name):
 
 def test_without_a_command_the_commands_are_listed():
     shown = run().output
-    assert all(name in shown for name in ("serve", "chat", "screen", "eval", "index", "train"))
+    assert all(name in shown for name in ("serve", "chat", "screen", "eval", "calibrate", "index", "train"))
 
 
 # index
@@ -154,7 +166,7 @@ def test_screen_writes_a_line_of_json_for_each_line_as_the_design_has_it(tmp_pat
     assert [row["ranks"] for row in rows] == [[None, 2, 1], [None], [1]]
     assert [row["pick"] for row in rows] == [2, None, 0]
     for row in rows:
-        assert list(row) == ["id", "verdicts", "ranks", "pick"]
+        assert list(row) == ["id", "verdicts", "ranks", "pick", "prompt"]
         for verdict in row["verdicts"]:
             # The four keys of the design, and `flagged` besides.
             assert list(verdict) == ["unsafe", "scores", "dropped", "because", "flagged"]
@@ -165,6 +177,33 @@ def test_screen_writes_a_line_of_json_for_each_line_as_the_design_has_it(tmp_pat
         "because": ["hate"],
         "flagged": [],
     }
+
+
+def test_screen_says_which_sentence_decided_and_in_which_reading_when_asked_to(tmp_path, monkeypatch):
+    place = Place("A bomb.", 6, 13, "normalised")
+
+    def scores(context, texts, role):
+        return [Scores(scores_of(weapons=0.9), 0.9, {"weapons": place}, doubt=0.125) for _ in texts]
+
+    monkeypatch.setattr(Safety, "load", lambda policy: JudgingSafety(scores, load_policy(policy)))
+    turn = {"role": "user", "content": "Hello?"}
+    file = written(tmp_path / "in.jsonl", {"messages": [turn], "candidates": ["Well. A b0mb."]}, {"messages": [turn]})
+    plain, explained = run("screen", file), run("screen", file, "--explain")
+    rows = [json.loads(line) for line in explained.stdout.splitlines()]
+    for row in rows:
+        for verdict in (row["prompt"], *row["verdicts"]):
+            assert verdict.pop("reasons") == [
+                {"objective": "weapons", "score": 0.9, "threshold": 0.5}
+                | {"sentence": "A bomb.", "start": 6, "end": 13, "reading": "normalised"}
+            ]
+            assert verdict.pop("doubt") == 0.125
+    assert [json.loads(line) for line in plain.stdout.splitlines()] == rows
+    assert len(rows) == 2
+
+
+def test_screen_explains_as_far_as_the_scorer_can_tell(tmp_path):
+    row = json.loads(run("screen", written(tmp_path / "in.jsonl", {"candidates": ["A bomb."]}), "--explain").stdout)
+    assert row["verdicts"][0]["reasons"] == [{"objective": "weapons", "score": 0.4, "threshold": 0.5}]
 
 
 def test_screen_judges_by_the_policy_it_is_given(tmp_path):
@@ -240,11 +279,12 @@ def test_eval_reads_a_folder_and_keeps_to_the_split(tmp_path):
     rows = [{**EXCHANGES[2], "id": str(i), "pair": str(i), "reply": f"Tea {i}."} for i in range(60)]
     written(tmp_path / "own.jsonl", *rows)
     sizes = []
-    for split in ("train", "validation", "test"):
+    for split in ("train", "calibration", "validation", "test"):
         assert run("eval", tmp_path, "--split", split, "-o", f"{split}.json").exit_code == 0
         sizes.append(json.loads(Path(f"{split}.json").read_text())["exchanges"])
     assert sum(sizes) == 60
-    assert sizes[0] > sizes[1] > 0 < sizes[2]
+    assert sizes[0] > max(sizes[1:])
+    assert min(sizes[1:]) > 0
 
 
 @pytest.mark.parametrize(
@@ -264,10 +304,246 @@ def test_eval_refuses_a_bad_file(tmp_path, row, says):
 
 def test_eval_names_the_splits_and_what_it_did_not_find(tmp_path):
     file = written(tmp_path / "own.jsonl", EXCHANGES[2])
-    assert refusal(run("eval", file, "--split", "dev")).endswith("allowed: train, validation, test")
+    assert refusal(run("eval", file, "--split", "dev")).endswith("allowed: train, calibration, validation, test")
     assert "absent.jsonl" in refusal(run("eval", "absent.jsonl"))
     (tmp_path / "empty").mkdir()
     assert "empty holds no .jsonl file" in refusal(run("eval", "empty"))
+
+
+@pytest.fixture
+def nothing_may_load(monkeypatch):
+    """Arguments are looked at before anything is loaded or read."""
+
+    def refuse(*args, **options):
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(Safety, "load", refuse)
+    monkeypatch.setattr("service.targets.safety_targets", refuse)
+    monkeypatch.setattr("service.calibrating.learn_objective", refuse)
+    monkeypatch.setattr("classifiers.training.train", refuse)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--targets",), "--targets needs --public FOLDER and takes no FILE"),
+        (("own.jsonl", "--targets"), "--targets needs --public FOLDER and takes no FILE"),
+        (("own.jsonl", "--targets", "--public", "sets"), "--targets needs --public FOLDER and takes no FILE"),
+        ((), "name a file or folder of labelled exchanges, or give --targets"),
+        (("--public", "sets"), "name a file or folder of labelled exchanges, or give --targets"),
+    ],
+)
+def test_eval_takes_either_a_file_or_the_targets_with_the_public_sets(tmp_path, nothing_may_load, words, says):
+    written(tmp_path / "own.jsonl", *EXCHANGES)
+    (tmp_path / "sets").mkdir()
+    assert refusal(run("eval", *words)) == f"error: {says}"
+    assert not Path("results").exists()
+
+
+def test_eval_targets_names_the_public_sets_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("service.targets.read_labelled", lambda path: [])
+    (tmp_path / "sets").mkdir()
+    line = refusal(run("eval", "--targets", "--public", "sets"))
+    assert "sets lacks " in line
+    assert "thu-coai/DiaSafety" in line
+    assert not Path("results").exists()
+
+
+def test_eval_targets_judges_under_the_policy_asked_for_and_writes_and_prints_the_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    seen = []
+
+    def targets(safety, public, progress, command):
+        seen.append((safety.policy.preset, public, command))
+        with progress("judging", 2) as advance:
+            advance(2)
+        figure = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 2, "prevalence": 0.5}
+        rows = [{"name": "contrast prompts", "target": "≥ .92", **figure, "baseline": "n/a"}]
+        return {"command": command, "policy": safety.policy.preset, "safety": "scripted-1", "rows": rows}
+
+    monkeypatch.setattr("service.targets.safety_targets", targets)
+    result = run("eval", "--targets", "--public", "sets", "--policy", "strict", "-o", "results/targets.json")
+    assert result.exit_code == 0
+    assert seen == [("strict", Path("sets"), "winnow eval --targets --public PATH")]
+    assert json.loads(Path("results/targets.json").read_text())["rows"][0]["value"] == 0.9
+    assert "contrast prompts" in result.stdout
+    assert "written to results/targets.json" in result.stderr
+
+
+# calibrate
+
+
+def own_rows(unsafe=60, safe=20):
+    """Rows that the scripted classifier tells apart: hate .9, and nothing above .01."""
+    return [
+        *({"id": f"u{i}", "reply": f"A rude reply {i}.", "labels": ["hate"]} for i in range(unsafe)),
+        *({"id": f"s{i}", "reply": f"Tea {i}.", "labels": []} for i in range(safe)),
+    ]
+
+
+def test_calibrate_writes_a_policy_that_can_be_served_and_the_table_and_prints_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    file = written(tmp_path / "own.jsonl", *own_rows(), {"id": "b", "reply": "A rude word.", "labels": []})
+    result = run("calibrate", file, "--output", "made/own.toml")
+    assert result.exit_code == 0
+    policy, table = load_policy("made/own.toml"), json.loads(Path("made/own.json").read_text())
+    assert table["balanced"]["hate"]["certified"] is True
+    assert policy.objectives["hate"].threshold == table["balanced"]["hate"]["threshold"]
+    assert 0.89 < policy.objectives["hate"].threshold <= 0.9
+    shipped = load_policy()
+    assert {n: o for n, o in policy.objectives.items() if n != "hate"} == {
+        n: o for n, o in shipped.objectives.items() if n != "hate"
+    }
+    printed = " ".join(result.stdout.replace("│", " ").split())
+    assert "confidence 95%" in printed
+    assert "hate balanced 10%" in printed
+    assert "written to made/own.toml and made/own.json" in result.stderr
+    candidates = written(tmp_path / "in.jsonl", {"candidates": ["A rude reply."]})
+    assert json.loads(run("screen", candidates, "--policy", "made/own.toml").stdout)["pick"] is None
+
+
+def test_calibrate_promises_less_with_less_confidence(tmp_path):
+    file = written(tmp_path / "own.jsonl", *own_rows(unsafe=45))
+    certified = []
+    for confidence in (0.95, 0.9):
+        output = f"{confidence}.made.toml"
+        assert run("calibrate", file, "--confidence", confidence, "--output", output).exit_code == 0
+        certified.append(json.loads(Path(output).with_suffix(".json").read_text())["strict"]["hate"]["certified"])
+    assert certified == [False, True]  # 59 rows are needed for 95%, 45 for 90%
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 1.5, -1, "nan"])
+def test_calibrate_refuses_a_confidence_that_is_none(tmp_path, nothing_may_load, confidence):
+    file = written(tmp_path / "own.jsonl", *own_rows())
+    line = refusal(run("calibrate", file, "--confidence", confidence))
+    assert line == f"error: the confidence must lie between 0 and 1, not {confidence}"
+    assert not Path("winnow-policy.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "own.jsonl:1: not JSON"),
+        ('{"reply": "x", "labels": ["nice"]}', "unknown objective 'nice'"),
+        ('{"reply": "x", "labels": []}', "own.jsonl holds no unsafe exchange"),
+        ("", "own.jsonl holds no unsafe exchange"),
+    ],
+)
+def test_calibrate_refuses_a_file_without_anything_to_calibrate_on(tmp_path, nothing_may_load, content, says):
+    (tmp_path / "own.jsonl").write_text(content)
+    assert says in refusal(run("calibrate", tmp_path / "own.jsonl"))
+    assert not Path("winnow-policy.toml").exists()
+
+
+def test_calibrate_names_a_file_that_is_not_there(nothing_may_load):
+    assert "absent.jsonl" in refusal(run("calibrate", "absent.jsonl"))
+
+
+def test_calibrate_does_not_write_over_a_policy(tmp_path, nothing_may_load):
+    file = written(tmp_path / "own.jsonl", *own_rows())
+    Path("winnow-policy.toml").write_text("# mine\n")
+    line = refusal(run("calibrate", file))
+    assert line == "error: winnow-policy.toml exists; name another file with --output"
+    assert Path("winnow-policy.toml").read_text() == "# mine\n"
+
+
+def test_calibrate_does_not_write_over_what_stands_beside_the_policy(tmp_path):
+    file = written(tmp_path / "own.jsonl", *own_rows())
+    Path("winnow-policy.json").write_text("mine")
+    assert "winnow-policy.json exists" in refusal(run("calibrate", file))
+    assert Path("winnow-policy.json").read_text() == "mine"
+
+
+# train
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--objective", "no_dosage"), "--objective needs a file of labelled examples"),
+        (("own.jsonl",), "examples are given without --objective NAME"),
+        (("own.jsonl", "--seed", "1"), "examples are given without --objective NAME"),
+    ],
+)
+def test_train_takes_examples_and_the_name_of_an_objective_together(tmp_path, nothing_may_load, words, says):
+    written(tmp_path / "own.jsonl", *own_rows())
+    assert says in refusal(run("train", *words))
+
+
+@pytest.mark.parametrize("name", ["", "x", "No_Dosage", "no-dosage", "1st", "no dosage", "a" * 41])
+def test_train_refuses_a_name_that_no_policy_could_hold(tmp_path, monkeypatch, name):
+    def refuse(*args):
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(Safety, "load", refuse)
+    file = written(tmp_path / "own.jsonl", *own_rows())
+    line = refusal(run("train", file, "--objective", name))
+    assert line == (f"error: --objective is {name!r}; a name has 2 to 40 lower-case letters, digits and underscores")
+    assert not Path("winnow-policy.toml").exists()
+
+
+def test_train_refuses_examples_with_labels_that_are_neither_shipped_nor_the_objective(tmp_path):
+    file = written(tmp_path / "own.jsonl", {"reply": "x", "labels": ["no_dosage"]}, {"reply": "y", "labels": ["nice"]})
+    assert "own.jsonl:2: unknown objective 'nice'" in refusal(run("train", file, "--objective", "no_dosage"))
+    assert "absent.jsonl" in refusal(run("train", "absent.jsonl", "--objective", "no_dosage"))
+
+
+@pytest.mark.parametrize(
+    ("words", "folder", "policy"),
+    [
+        ((), "winnow-objectives", "winnow-policy.toml"),
+        (("-o", "heads", "--policy", "own.toml"), "heads", "own.toml"),
+    ],
+)
+def test_train_of_an_objective_hands_over_where_it_goes_and_prints_the_figure(monkeypatch, words, folder, policy):
+    seen = []
+
+    def learn(name, file, to, entry, progress):
+        seen.append((name, file, to, entry))
+        progress(3)
+        return {"examples": 50, "auroc": {"value": 0.9, "low": 0.8, "high": 0.95}}
+
+    monkeypatch.setattr("service.calibrating.learn_objective", learn)
+    result = run("train", "examples.jsonl", "--objective", "no_dosage", *words)
+    assert result.exit_code == 0
+    assert seen == [("no_dosage", Path("examples.jsonl"), Path(folder), Path(policy))]
+    said = f"50 examples; card in {folder}/no_dosage, entry in {policy}"
+    assert "no_dosage: AUROC 0.900 [0.800, 0.950] by cross-validation over" in result.stderr
+    assert said in result.stderr
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """What the whole training was called with; it writes thresholds of .25. The shipped weights and policy are copies."""
+    calls = []
+
+    def train(datasets, labelled, target, seed, progress, out):
+        calls.append((datasets, labelled, target, seed))
+        target.mkdir(parents=True, exist_ok=True)
+        rows = {name: {"threshold": 0.25} for name in load_policy().objectives}
+        table = dict.fromkeys(("strict", "balanced", "permissive"), rows)
+        (target / "thresholds.json").write_text(json.dumps(table))
+
+    monkeypatch.setattr("classifiers.training.train", train)
+    monkeypatch.setattr("classifiers.safety.SHIPPED", tmp_path / "shipped" / "weights")
+    monkeypatch.setattr("data.POLICY", tmp_path / "shipped" / "policy.toml")
+    monkeypatch.setattr("data.LABELLED", tmp_path / "shipped" / "labelled")
+    return calls
+
+
+def test_train_as_shipped_sets_the_thresholds_of_the_shipped_policy(trained, tmp_path):
+    result = run("train", "--datasets", "sets", "--seed", 3)
+    assert result.exit_code == 0
+    shipped = tmp_path / "shipped"
+    assert trained == [(Path("sets"), shipped / "labelled", shipped / "weights", 3)]
+    assert {o.threshold for o in load_policy().objectives.values()} == {0.25}
+    assert f"written to {shipped / 'weights'}" in result.stderr
+
+
+def test_train_elsewhere_leaves_the_shipped_policy_as_it_is(trained, tmp_path):
+    assert run("train", "--datasets", "sets", "--labelled", "mine", "-o", "weights").exit_code == 0
+    assert trained == [(Path("sets"), Path("mine"), Path("weights"), 0)]
+    assert {o.threshold for o in load_policy().objectives.values()} == {0.5}
 
 
 # serve and chat, and what every command refuses

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 
-from classifiers import load_policy
+from classifiers import Place, Scores
 from service import requests, wire
 from service.chat import Wants
 from tests.service.scripted import (
@@ -147,6 +147,56 @@ def test_the_text_of_a_dropped_candidate_is_nowhere_in_the_answer(markers, data,
     assert all(c["finish_reason"] == "content_filter" for c in completion(decision)["choices"][len(kept) :])
 
 
+REASON = ["objective", "score", "threshold", "reading"]
+
+
+@settings(max_examples=60)
+@given(
+    markers=MARKERS,
+    data=st.data(),
+    choices=st.integers(1, 3),
+    reading=st.sampled_from(["raw", "normalised"]),
+    asked=st.booleans(),
+)
+def test_explain_gives_reasons_without_the_text_or_the_sentence_that_decided(markers, data, choices, reading, asked):
+    dropped = {m for m in markers if data.draw(st.booleans())}
+
+    def scores(context, texts, role):
+        rows = []
+        for text in texts:
+            score = 0.9 if text.split()[0] in dropped or (role == "user" and asked) else 0.2
+            # What the reader saw: the sentence as it stands, and one that is nowhere in the text, as of disguised text.
+            sentence = text.split(". ")[-1] if reading == "raw" else text.split()[0].upper()
+            places = {name: Place(sentence, 0, len(sentence), reading) for name in ("hate", "crime")}
+            rows.append(Scores(scores_of(hate=score, crime=score), score, places))
+        return rows
+
+    says = [f"{marker} says. So {marker[::-1]} it is." for marker in markers]
+    decision = decide(says, scores, choices=choices)
+    answer = completion(decision, explain=True)
+    for sent in (json.dumps(answer), json.dumps(chunks(decision, explain=True, include_usage=True))):
+        assert not [m for m in dropped if m in sent or f"So {m[::-1]} it is." in sent]
+        assert not [m for m in markers if m.upper() in sent]
+    rows = answer["winnow"]["verdicts"]
+    assert len(rows) == len(markers) * (2 if dropped == set(markers) else 1)
+    for row in rows:
+        assert [list(reason) for reason in row["reasons"]] == [REASON] * (2 if row["dropped"] else 1)
+        assert {reason["reading"] for reason in row["reasons"]} == {reading}
+        assert {reason["score"] for reason in row["reasons"]} == {0.9 if row["dropped"] else 0.2}
+
+
+def test_without_explain_there_are_no_reasons_and_without_a_place_no_reading():
+    decision = decide(["A bomb.", GLAD], {"bomb": {"weapons": 0.9}})
+    assert "reasons" not in json.dumps(completion(decision))
+    rows = completion(decision, explain=True)["winnow"]["verdicts"]
+    assert rows[0]["reasons"] == [{"objective": "weapons", "score": 0.9, "threshold": 0.5, "reading": None}]
+
+
+def test_what_could_not_be_judged_is_explained_without_reasons():
+    rows = completion(decide([GLAD], raising), explain=True)["winnow"]["verdicts"]
+    assert [(row["because"], row["reasons"]) for row in rows] == [(["unscored"], [])] * len(rows)
+
+
 SENTENCES = st.sampled_from(
     [
         KENYA,
@@ -224,9 +274,7 @@ def test_a_reply_without_claims_is_not_applicable_and_never_grounded(text, groun
 
 
 def test_the_moderation_block_says_for_each_side_what_was_reached():
-    decision = decide(
-        [GLAD], {"Hello": {"hate": 0.7}, "glad": {"violence": 0.4}}, policy=load_policy("balanced"), grounding="off"
-    )
+    decision = decide([GLAD], {"Hello": {"hate": 0.7}, "glad": {"violence": 0.4}}, grounding="off")
     block = completion(decision)["moderation"]
     assert set(block) == {"input", "output"}
     for side, flagged, raised in (("input", True, {"hate": 0.7}), ("output", False, {"violence": 0.4})):
@@ -299,6 +347,7 @@ EXPLAINED = {
     "flagged": list,
     "unsafe": float,
     "scores": dict,
+    "reasons": list,
     "mean_log_likelihood": float,
     "with_evidence": bool,
     "attempt": int,
