@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from classifiers.labelled import Example
-from classifiers.targets import Targets
+from classifiers.supervision import Targets
 
 Update = Mapping[str, torch.Tensor]
 """For each adapted matrix "LAYER.BLOCK.NAME" two factors: ".down" (rank, inputs) and ".up" (outputs, rank)."""

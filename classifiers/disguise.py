@@ -191,6 +191,8 @@ def _parted(part: str, words: Words) -> list[str]:
 def _undotted(word: str, words: Words) -> str:
     parts = re.split(r"[.*_~|\-]", word)
     joined = "".join(parts)
+    if len(joined) < 4:  # e.g., a.m.
+        return word
     # "well-known" is two words with a hyphen; "ki-ll" is one that was cut.
     return joined if joined in words and words.rank(joined) < max(map(words.rank, parts)) else word
 

@@ -73,27 +73,40 @@ class Safety:
         if not replies:
             return []
         texts = list(dict.fromkeys(replies))  # a small model says the same thing more than once
-        found = {
-            text: self._worst(windows, text, "raw")
-            for text, windows in zip(texts, self.backbone.read(context, texts, role), strict=True)
-        }
+        found = dict(zip(texts, self._read(context, texts, role, "raw"), strict=True))
         plain_context = [(speaker, undisguised(content, self._words)) for speaker, content in context]
         plain = {text: undisguised(text, self._words) for text in texts}
         again = [text for text in texts if plain[text] != text or plain_context != list(context)]
-        read = self.backbone.read(plain_context, [plain[text] for text in again], role)
-        for text, windows in zip(again, read, strict=True):
-            found[text] = found[text].worse(self._worst(windows, plain[text], "normalised"))
+        read = self._read(plain_context, [plain[text] for text in again], role, "normalised")
+        for text, scores in zip(again, read, strict=True):
+            found[text] = found[text].worse(scores)
         return [found[reply] for reply in replies]
 
-    def _worst(self, windows: Sequence[Window], text: str, reading: str) -> Scores:
-        rows = self._rows(np.stack([window.features for window in windows]))
+    def _read(self, context: Sequence[Turn], texts: Sequence[str], role: str, reading: str) -> list[Scores]:
+        if not texts:
+            return []
+        windows = self.backbone.read(context, texts, role)
+        flat = [window for group in windows for window in group]
+        # All windows and all their sentences at once: the readout's weights are what costs, not its rows.
+        rows = self._rows(np.concatenate([np.vstack([window.features, window.sentences]) for window in flat]))
+        parts = iter(np.split(rows, np.cumsum([1 + len(window.sentences) for window in flat])[:-1]))
+        return [
+            self._worst(group, [next(parts) for _ in group], text, reading)
+            for group, text in zip(windows, texts, strict=True)
+        ]
+
+    def _worst(
+        self, windows: Sequence[Window], parts: Sequence[NDArray[np.float32]], text: str, reading: str
+    ) -> Scores:
+        """parts: of each window the scores of the whole of it, then of each of its sentences."""
+        rows = np.stack([part[0] for part in parts])
         # Each objective by its own worst window, so that none hides behind one that scores higher on another; a NaN stays.
         worst = rows.max(axis=0)
         places = {}
         for column, name in enumerate(self._names, 1):
             if np.isfinite(worst[column]):
-                window = windows[int(rows[:, column].argmax())]
-                start, end = self._sentence(window, column)
+                at = int(rows[:, column].argmax())
+                start, end = _sentence(windows[at], parts[at][1:, column])
                 places[name] = Place(text[start:end], start, end, reading)
         scores = dict(zip(self._names, map(float, worst[1:]), strict=True))
         loudest = windows[int(np.nan_to_num(rows[:, 0]).argmax())]
@@ -102,11 +115,6 @@ class Safety:
     def _rows(self, features: Features) -> NDArray[np.float32]:
         shipped = self.scorer.scores(features)
         return np.column_stack([shipped, *(head.scores(features) for head in self._own)]) if self._own else shipped
-
-    def _sentence(self, window: Window, column: int) -> tuple[int, int]:
-        if len(window.spans) < 2:
-            return window.spans[0] if window.spans else window.span
-        return window.spans[int(np.nan_to_num(self._rows(window.sentences)[:, column]).argmax())]
 
     def judge(
         self, context: Sequence[Turn | Mapping[str, str]], replies: Sequence[str], role: str = "assistant"
@@ -117,3 +125,7 @@ class Safety:
 
 def _turns(context: Sequence[Turn | Mapping[str, str]]) -> list[Turn]:
     return [(t["role"], t["content"]) if isinstance(t, Mapping) else t for t in context]
+
+
+def _sentence(window: Window, scores: NDArray[np.float32]) -> tuple[int, int]:
+    return window.spans[int(np.nan_to_num(scores).argmax())] if window.spans else window.span

@@ -33,7 +33,7 @@ from classifiers.metrics import auroc, estimate
 from classifiers.policy import OBJECTIVES
 from classifiers.public_sets import read_public
 from classifiers.readout import Readout, Scorer
-from classifiers.targets import Targets
+from classifiers.supervision import Targets
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 

@@ -16,7 +16,7 @@ from classifiers import adaptation as module
 from classifiers.adaptation import BLOCKS, SCALE, Adaptation, adapt, lay_in
 from classifiers.backbone import Backbone
 from classifiers.labelled import Example
-from classifiers.targets import Targets
+from classifiers.supervision import Targets
 
 Row = tuple[list[int], int, int]
 Make = Callable[..., Example]

@@ -9,7 +9,7 @@ import torch
 
 from classifiers.labelled import Example
 from classifiers.policy import OBJECTIVES
-from classifiers.targets import ASSUMED, Targets
+from classifiers.supervision import ASSUMED, Targets
 
 Make = Callable[..., Example]
 HATE, CRIME = OBJECTIVES.index("hate"), OBJECTIVES.index("crime")
