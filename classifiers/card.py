@@ -3,9 +3,11 @@
 Knows wording; every figure in it is measured by `training.py`.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
+from classifiers.models import write_checksums
 from classifiers.public_sets import PUBLIC_SETS
 
 CARD = """# Winnow safety classifier, version {version}
@@ -20,7 +22,7 @@ each of the fifteen objectives of `data/policy.toml`.
   German, French or Portuguese); anything where a missed harm has no second line of defence.
 - **Training command**: `winnow train --datasets PATH --seed {seed}`. The run took {minutes} minutes on two cores: {adapt_minutes}
   for the update, {featurise_minutes} to read hidden states of {rows:,} rows, the rest to fit and measure. It shows its progress,
-  keeps checkpoints and goes on after a kill.
+  keeps checkpoints and goes on after a kill.{remark}
 - **Licence of the weights**: Apache-2.0. **Checksums**: `checksums.json`, verified at every load.
 
 ## Data
@@ -110,10 +112,24 @@ def write_card(
             calibration=", ".join(f"{name} {value:.3f}" for name, value in metrics["calibration_error"].items()),
             confidence=1 - thresholds["delta"],
             calibrated=thresholds["balanced"]["all"]["n"] + thresholds["balanced"]["all"]["safe"],
+            remark=f" {metrics['remark']}" if "remark" in metrics else "",
             thresholds="\n".join(_thresholds(thresholds)),
             targets=_targets(targets),
         )
     )
+
+
+def rewrite_card(folder: Path, targets: dict[str, Any]) -> None:
+    """Put what `winnow eval --targets` measured beside the weights of a folder and into their card, and record the checksums.
+
+    Raises ValueError where it was measured on other weights.
+    """
+    metrics = json.loads((folder / "metrics.json").read_text())
+    if targets["safety"] != metrics["version"]:
+        raise ValueError(f"measured on weights {targets['safety']}, {folder} holds {metrics['version']}")
+    (folder / "targets.json").write_text(json.dumps(targets, indent=1) + "\n")
+    write_card(folder / "README.md", metrics, json.loads((folder / "thresholds.json").read_text()), targets)
+    write_checksums(folder)
 
 
 def _thresholds(thresholds: dict[str, Any]) -> list[str]:
@@ -147,6 +163,8 @@ def _targets(targets: dict[str, Any] | None) -> str:
 def _interval(figure: dict[str, Any]) -> str:
     if figure["value"] is None:
         return "n/a"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 

@@ -46,16 +46,17 @@ def guarantees(
     if not ((unsafe >= 0) & (unsafe <= 1)).all():  # NaN is in no range
         raise ValueError("a score is not a probability between 0 and 1")
     labels = np.array([e.unsafe for e in examples], dtype=bool)
+    safe = np.array([label_of(e, None) is False for e in examples], dtype=bool)
     if not labels.any():
         raise ValueError("no exchange is unsafe; there is nothing to set a threshold on")
     table: Table = {"data": data, "delta": delta}
-    together = thresholds_of(unsafe[labels], unsafe[~labels], delta)
+    together = thresholds_of(unsafe[labels], unsafe[safe], delta)
     for preset, alpha in ALPHAS.items():
         threshold = together[preset]["threshold"]
         table[preset] = {ALL: together[preset]}
         for name in objectives:
             bad = unsafe[[i for i, e in enumerate(examples) if label_of(e, name)]]
-            alone = certify(bad, unsafe[~labels], alpha, delta)
+            alone = certify(bad, unsafe[safe], alpha, delta)
             table[preset][name] = {
                 **together[preset],
                 "certified": alone.certified and alone.threshold >= threshold,

@@ -64,8 +64,9 @@ class Readout(torch.nn.Module):
         """(n, 1 + objectives): unsafe, and each objective's share of it."""
         logits = self(features)
         unsafe = torch.sigmoid(self.platt[0] * logits[:, :1] + self.platt[1])
-        weights = torch.sigmoid(logits[:, 1:])
-        return torch.cat([unsafe, unsafe * weights / weights.amax(dim=1, keepdim=True)], dim=1)
+        weights = torch.sigmoid(logits[:, 1:].clamp(-60, 60))
+        # In this order the highest share is exactly one: a threshold is certified on P(unsafe) itself.
+        return torch.cat([unsafe, unsafe * (weights / weights.amax(dim=1, keepdim=True))], dim=1)
 
 
 @dataclass(frozen=True)

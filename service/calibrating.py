@@ -32,14 +32,13 @@ def calibrate_on(file: Path, delta: float, progress: Callable[[int], None] = lam
     if not 0 < delta < 1:
         raise ValueError(f"the confidence must lie between 0 and 1, not {1 - delta:g}")
     examples = read_labelled(file)
-    present = [name for name in OBJECTIVES if any(name in e.objectives for e in examples)]
-    if not present:
+    if not any(e.unsafe for e in examples):
         raise ValueError(f"{file} holds no unsafe exchange; there is nothing to calibrate on")
     safety = Safety.load()
     unsafe = np.array([scores.unsafe for scores in scores_of(safety, examples, progress)])
     data = f"{file.name} ({len(examples)} exchanges, {_digest(examples)}), safety {safety.version}"
-    table = guarantees(unsafe, examples, present, data, delta)
-    return table, policy_lines(table, present)
+    table = guarantees(unsafe, examples, OBJECTIVES, data, delta)
+    return table, policy_lines(table, OBJECTIVES)
 
 
 def learn_objective(

@@ -102,6 +102,9 @@ def evaluate(
     targets: Annotated[
         bool, typer.Option("--targets", help="the safety targets' table; needs --public, no FILE")
     ] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="with --targets: put the table into the weights' model card")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON result file")] = Path("results/eval.json"),
 ) -> None:
     """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source.
@@ -110,8 +113,10 @@ def evaluate(
     """
     with _plain_errors():
         from classifiers import Safety
+        from classifiers.card import rewrite_card
         from classifiers.labelled import SPLITS, read_labelled, without_leaks
         from classifiers.public_sets import read_public
+        from classifiers.safety import SHIPPED
         from service.evaluation import evaluate as run
         from service.evaluation import print_report
         from service.targets import print_targets, safety_targets
@@ -123,6 +128,8 @@ def evaluate(
                 Safety.load(policy or _settings().policy), public, _progress, "winnow eval --targets --public PATH"
             )
             show: Any = print_targets
+            if card:
+                rewrite_card(SHIPPED, report)
         else:
             if file is None:
                 raise ValueError("name a file or folder of labelled exchanges, or give --targets")
@@ -177,7 +184,7 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="policy file to write")] = Path("winnow-policy.toml"),
     confidence: Annotated[float, typer.Option(help="of the guarantee, between 0 and 1")] = 0.95,
 ) -> None:
-    """Set thresholds with a guarantee on your own data; objectives without an unsafe row keep the shipped ones."""
+    """Set a threshold with a guarantee on your own data, for every preset; all objectives share it."""
     with _plain_errors():
         from service.calibrating import calibrate_on, print_thresholds
 

@@ -6,6 +6,7 @@ are read: our own test third, and of the public sets the validation rows that ne
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def safety_targets(
 ) -> Report:
     """Every row of the table. Raises FileNotFoundError where a public set is missing."""
     examples = without_leaks(read_labelled(LABELLED) + read_public(public) + plain_dialog(public))
-    held_out = [e for e in examples if (e.split == "test" if e.complete else e.split == "validation")]
+    held_out = [
+        e for e in examples if (e.split == "test" if e.complete else e.split == "validation" and e.source in SOURCES)
+    ]
     with progress("judging held-out rows", len(held_out)) as advance:
         verdicts = [judge(s, safety.policy) for s in scores_of(safety, held_out, advance)]
     plain = baseline_scores([e for e in examples if e.split == "train"], held_out)
@@ -82,7 +85,7 @@ def safety_targets(
         _passed("unsafe ones of our pairs that pass", "", own),
     ]
     caught = [e for e, v in zip(own.examples, own.verdicts, strict=True) if e.unsafe and v.dropped and _short(e)]
-    table += _disguised(safety, caught, progress)
+    table += _disguised(safety, sorted(caught, key=lambda e: sha256(e.id.encode()).digest())[:HIDDEN], progress)
     table += _swapped(safety, seed, progress)
     size = sum(path.stat().st_size for path in SHIPPED.iterdir()) / MIB
     table.append(_row("weights shipped, MiB", "≤ 48", Estimate(size, size, size, 1, None), "-"))
@@ -94,6 +97,9 @@ def safety_targets(
     }
 
 
+SOURCES = {"diasafety", "toxichat", "convabuse", "questions", "plain dialog"}
+HIDDEN = 150
+"""Caught texts that are disguised, each in every way."""
 HATE_FILES = {"hs", "short"}
 """Prefixes of our short stand-alone texts on what hate detectors get wrong."""
 

@@ -1,4 +1,4 @@
-"""Which rows speak for an objective, and thresholds that arrive in a policy as they were certified."""
+"""Which rows speak for an objective, one threshold for all of them, and thresholds that arrive in a policy as certified."""
 
 import json
 import math
@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifiers.calibration import ALPHAS, GRID, certify
-from classifiers.guarantee import Table, guarantees, label_of, policy_lines, write_thresholds
+from classifiers.guarantee import ALL, Table, guarantees, label_of, policy_lines, thresholds_of, write_thresholds
 from classifiers.labelled import Example
 from classifiers.policy import OBJECTIVES, load_policy
 from data import POLICY
@@ -111,38 +111,85 @@ def rows_of(make: Make) -> tuple[list[Example], NDArray[Any]]:
         make(unsafe=True, complete=False),
         *(make() for _ in range(25)),
     ]
-    return examples, np.random.default_rng(0).random((len(examples), 2))
+    return examples, np.random.default_rng(0).random(len(examples))
 
 
-def test_every_objective_is_certified_on_the_rows_that_violate_it_and_costed_on_the_safe_ones(make: Make) -> None:
-    examples, scores = rows_of(make)
-    table = guarantees(scores, ["hate", "crime"], examples, "abc123")
+def test_one_threshold_is_certified_on_all_unsafe_rows_and_costed_on_the_safe_ones(make: Make) -> None:
+    examples, unsafe = rows_of(make)
+    table = guarantees(unsafe, examples, ["hate", "crime"], "abc123")
     assert (table["data"], table["delta"]) == ("abc123", 0.05)
     assert set(table) == {"data", "delta", *ALPHAS}
-    for preset, alpha in ALPHAS.items():
-        assert table[preset] == {
-            "hate": certify(scores[:80, 0], scores[91:, 0], alpha).as_dict(),
-            "crime": certify(scores[60:90, 1], scores[91:, 1], alpha).as_dict(),
-        }
+    together = thresholds_of(unsafe[:91], unsafe[91:])
+    for preset in ALPHAS:
+        assert list(table[preset]) == [ALL, "hate", "crime"]
+        assert table[preset][ALL] == together[preset]
     assert json.loads(json.dumps(table)) == table
+
+
+def test_every_objective_has_that_threshold_with_what_its_own_rows_say_of_it(make: Make) -> None:
+    examples, unsafe = rows_of(make)
+    table = guarantees(unsafe, examples, ["hate", "crime"], "abc123")
+    for preset, alpha in ALPHAS.items():
+        together = table[preset][ALL]
+        for name, own in (("hate", unsafe[:80]), ("crime", unsafe[60:90])):
+            alone = certify(own, unsafe[91:], alpha)
+            assert table[preset][name] == {
+                **together,
+                "n": len(own),
+                "missed": int((own < together["threshold"]).sum()),
+                "certified": alone.certified and alone.threshold >= together["threshold"],
+            }
+
+
+def test_a_kind_that_is_missed_more_often_than_the_rest_is_not_certified(make: Make) -> None:
+    examples = [*[make("hate")] * 400, *[make("crime")] * 60]
+    unsafe = np.array([*[0.9] * 430, *[0.1] * 30])
+    row = guarantees(unsafe, examples, ["hate", "crime"], "abc123")["permissive"]
+    assert 0.89 < row[ALL]["threshold"] <= 0.9
+    assert {name: (each["n"], each["missed"], each["certified"]) for name, each in row.items()} == {
+        ALL: (460, 30, True),
+        "hate": (400, 0, True),
+        "crime": (60, 30, False),
+    }
+    assert len({each["threshold"] for each in row.values()}) == 1
+
+
+def test_a_kind_of_too_few_rows_is_not_certified_where_all_together_are(make: Make) -> None:
+    examples = [*[make("hate")] * 60, *[make("crime")] * 13]
+    table = guarantees(np.full(73, 0.9), examples, ["hate", "crime"], "abc123")
+    assert [[table[preset][name]["certified"] for name in (ALL, "hate", "crime")] for preset in ALPHAS] == [
+        [True, True, False],  # 59 rows are needed for 5%
+        [True, True, False],  # 29 for 10%
+        [True, True, False],  # 14 for 20%
+    ]
 
 
 def test_the_confidence_asked_for_is_the_one_certified(make: Make) -> None:
     examples = [make("hate")] * 80
-    scores = np.full((80, 1), 0.6)
-    usual = guarantees(scores, ["hate"], examples, "abc123")
-    surer = guarantees(scores, ["hate"], examples, "abc123", delta=0.01)
-    assert surer["delta"] == surer["strict"]["hate"]["delta"] == 0.01
-    assert usual["strict"]["hate"]["certified"] is True
-    assert surer["strict"]["hate"]["certified"] is False
-    assert surer["strict"]["hate"]["needed"] == 90
+    unsafe = np.full(80, 0.6)
+    usual = guarantees(unsafe, examples, ["hate"], "abc123")
+    surer = guarantees(unsafe, examples, ["hate"], "abc123", delta=0.01)
+    assert surer["delta"] == 0.01
+    for name in (ALL, "hate"):
+        assert surer["strict"][name]["delta"] == 0.01
+        assert usual["strict"][name]["certified"] is True
+        assert surer["strict"][name]["certified"] is False
+        assert surer["strict"][name]["needed"] == 90
 
 
-def test_an_objective_without_a_row_is_not_certified(make: Make) -> None:
-    table = guarantees(np.full((30, 1), 0.2), ["hate"], [make()] * 30, "abc123")
+def test_an_objective_without_a_row_has_the_threshold_of_all_and_is_not_certified(make: Make) -> None:
+    examples = [*[make("hate")] * 60, *[make()] * 30]
+    table = guarantees(np.array([0.8] * 60 + [0.2] * 30), examples, ["hate", "crime"], "abc123")
     for preset in ALPHAS:
-        row = table[preset]["hate"]
-        assert (row["certified"], row["n"], row["safe"], row["threshold"]) == (False, 0, 30, 0.5)
+        row = table[preset]["crime"]
+        assert (row["certified"], row["n"], row["missed"], row["safe"]) == (False, 0, 0, 30)
+        assert row["threshold"] == table[preset][ALL]["threshold"]
+
+
+@pytest.mark.parametrize("safe", [0, 30])
+def test_without_an_unsafe_row_there_is_nothing_to_set_a_threshold_on(make: Make, safe: int) -> None:
+    with pytest.raises(ValueError, match="no exchange is unsafe"):
+        guarantees(np.full(safe, 0.2), [make()] * safe, ["hate"], "abc123")
 
 
 @pytest.mark.parametrize("preset", ALPHAS)
@@ -169,8 +216,8 @@ def test_the_lines_hold_nothing_but_thresholds_of_the_objectives_asked_for(table
 
 def test_the_lines_say_what_is_promised_and_what_is_not(make: Make) -> None:
     examples = [*[make("hate")] * 40, *[make()] * 8]
-    scores = np.array([*[[0.05]] * 2, *[[0.6]] * 38, [0.7], *[[0.01]] * 7])
-    lines = policy_lines(guarantees(scores, ["hate"], examples, "abc123"), ["hate"]).split("\n")
+    unsafe = np.array([*[0.05] * 2, *[0.6] * 38, 0.7, *[0.01] * 7])
+    lines = policy_lines(guarantees(unsafe, examples, ["hate"], "abc123"), ["hate"]).split("\n")
     assert lines[0] == "# Thresholds from data abc123, confidence 95%."
     assert lines[2].startswith("# strict: at most 5% pass, NOT certified on 40 unsafe rows (")
     assert lines[3] == "# balanced: at most 10% pass, certified on 40 unsafe rows (0 missed); over-refusal 12.5% of 8"
@@ -220,15 +267,12 @@ def test_an_objective_that_the_table_lacks_is_an_error_and_the_file_stays_whole(
 
 
 @pytest.mark.parametrize("row", [0, 1], ids=["an unsafe row", "a safe row"])
-@pytest.mark.parametrize("column", [0, 1], ids=["the objective it names", "another"])
 @pytest.mark.parametrize("bad", [math.nan, -0.1, 1.1])
-def test_a_score_that_is_no_probability_is_refused_wherever_it_stands(
-    make: Make, row: int, column: int, bad: float
-) -> None:
-    scores = np.full((2, 2), 0.5)
-    scores[row, column] = bad
+def test_a_score_that_is_no_probability_is_refused_wherever_it_stands(make: Make, row: int, bad: float) -> None:
+    unsafe = np.full(2, 0.5)
+    unsafe[row] = bad
     with pytest.raises(ValueError, match="not a probability"):
-        guarantees(scores, ["hate", "crime"], [make("hate"), make()], "abc123")
+        guarantees(unsafe, [make("hate"), make()], ["hate", "crime"], "abc123")
 
 
 def test_a_remark_behind_a_heading_gives_no_objective_the_thresholds_of_another(table: Table, copy: Path) -> None:
@@ -239,9 +283,19 @@ def test_a_remark_behind_a_heading_gives_no_objective_the_thresholds_of_another(
     assert found == {preset: table[preset]["crime"]["threshold"] for preset in ALPHAS}
 
 
-def test_a_stricter_preset_never_has_the_higher_threshold(make: Make) -> None:
+def test_a_stricter_preset_never_has_the_higher_threshold() -> None:
     """40 rows are enough for a promise of 10%, not of 5%; the preset without a promise must not let more pass than that with."""
-    scores = np.array([[0.1], [0.6], *[[0.9]] * 38])
-    table = guarantees(scores, ["hate"], [make("hate")] * 40, "abc123")
-    strict, balanced, permissive = (table[preset]["hate"]["threshold"] for preset in ALPHAS)
-    assert strict <= balanced <= permissive
+    scores = [0.1, 0.6, *[0.9] * 38]
+    found = thresholds_of(scores, [0.05])
+    assert list(found) == list(ALPHAS)
+    assert certify(scores, [], ALPHAS["strict"]).threshold > found["balanced"]["threshold"]
+    assert found["strict"]["threshold"] == found["balanced"]["threshold"] <= 0.1
+    assert found["balanced"]["threshold"] <= found["permissive"]["threshold"]
+    assert (found["strict"]["certified"], found["strict"]["missed"]) == (False, 0)  # counted at the threshold it has
+
+
+def test_presets_that_do_not_cross_have_the_thresholds_they_would_have_alone() -> None:
+    unsafe, safe = np.linspace(0.3, 0.99, 300), np.linspace(0.01, 0.5, 40)
+    assert thresholds_of(unsafe, safe, 0.1) == {
+        preset: certify(unsafe, safe, alpha, 0.1).as_dict() for preset, alpha in ALPHAS.items()
+    }

@@ -380,7 +380,7 @@ def test_an_entry_with_another_head_is_an_error_and_nothing_is_written(
 ) -> None:
     policy.write_text(entry)
     assert load_policy(policy).objectives[NAME].head == "/elsewhere"
-    with pytest.raises(ValueError, match=f"mine.toml already has an entry .*{NAME}"):
+    with pytest.raises(ValueError, match=f"mine.toml already has an objective {NAME} with another head"):
         write_objective(tmp_path / "heads", *trained, policy)
     assert policy.read_text() == entry
     assert not (tmp_path / "heads").exists()

@@ -290,12 +290,6 @@ def test_strict_drops_no_less_than_balanced_and_balanced_no_less_than_permissive
     assert 0 < strict <= balanced <= permissive <= 1
 
 
-def test_permissive_makes_no_concession_on_children_and_weapons() -> None:
-    balanced, permissive = load_policy("balanced").objectives, load_policy("permissive").objectives
-    for name in ("child_exploitation", "weapons"):
-        assert permissive[name].threshold == balanced[name].threshold
-
-
 def variants(policy: Policy) -> list[Policy]:
     """The policy with each of its values changed in turn."""
     found = [replace(policy, **{key: "other"}) for key in ("preset", "steering", "fallback")]

@@ -1,6 +1,5 @@
 """The readout's arithmetic, and that only whole weights for the right objectives are ever loaded."""
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +34,7 @@ def scorer(make_scorer: MakeScorer) -> Scorer:
             for weight in member.parameters():
                 weight.mul_(4)
         made.readout.mean.copy_(torch.randn(WIDTH))
-        made.readout.platt.copy_(torch.tensor([[1.5, -0.5]] * OUTPUTS))
+        made.readout.platt.copy_(torch.tensor([1.5, -0.5]))
     return made
 
 
@@ -53,9 +52,7 @@ def test_scores_are_probabilities_and_the_first_is_that_of_being_unsafe(scorer: 
 
 @settings(max_examples=50)
 @given(rows)
-def test_the_highest_score_of_an_objective_is_that_of_being_unsafe_where_both_are_calibrated_alike(
-    scorer: Scorer, rows: np.ndarray
-) -> None:
+def test_the_highest_score_of_an_objective_is_that_of_being_unsafe(scorer: Scorer, rows: np.ndarray) -> None:
     scores = scorer.scores(rows)
     assert scores[:, 1:].max(axis=1) == pytest.approx(scores[:, 0], abs=1e-5)
 
@@ -79,15 +76,30 @@ logits = arrays.arrays(
 )
 
 
+class Given(Readout):
+    """A readout whose features are the logits."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def given_readout(slope: float = 1.0, offset: float = 0.0) -> Given:
+    readout = Given(OUTPUTS, 4, OUTPUTS, 1)
+    readout.platt.copy_(torch.tensor([slope, offset]))
+    return readout
+
+
 @settings(max_examples=50)
-@given(logits)
-def test_combined_keeps_the_logit_of_unsafe_and_no_objective_exceeds_it(scorer: Scorer, logits: np.ndarray) -> None:
-    combined = scorer.readout.combined(torch.from_numpy(logits))
-    assert combined.isfinite().all()
-    assert torch.equal(combined[:, 0], torch.from_numpy(logits[:, 0]))
-    before = torch.sigmoid(combined)
-    assert (before[:, 1:] <= before[:, :1] + 2e-6).all()
-    assert torch.equal(before[:, 1:].amax(dim=1), before[torch.arange(len(before)), 1 + logits[:, 1:].argmax(axis=1)])
+@given(logits, st.floats(0.1, 3), st.floats(-3, 3))
+def test_each_objective_has_its_share_of_the_calibrated_probability_of_unsafe(
+    logits: np.ndarray, slope: float, offset: float
+) -> None:
+    found = given_readout(slope, offset).probabilities(torch.from_numpy(logits)).numpy()
+    unsafe = 1 / (1 + np.exp(-(slope * logits[:, 0].astype(float) + offset)))
+    weights = 1 / (1 + np.exp(-logits[:, 1:].astype(float)))
+    assert found[:, 0] == pytest.approx(unsafe, rel=1e-3)
+    assert found[:, 1:] == pytest.approx(unsafe[:, None] * weights / weights.max(axis=1, keepdims=True), rel=1e-3)
+    assert found[:, 1:].max(axis=1) == pytest.approx(found[:, 0], rel=1e-6)
 
 
 @settings(max_examples=50)
@@ -115,41 +127,33 @@ def test_features_are_standardised_and_held_within_bounds() -> None:
     assert readout.standardise(torch.tensor([[2.0, 3.0], [1.0, -3.0]])).tolist() == [[2.0, 8.0], [0.0, -8.0]]
 
 
-def test_without_calibration_the_logits_stand_for_the_probabilities() -> None:
-    readout = Readout(WIDTH, 4, OUTPUTS, 1)
-    combined = torch.randn(3, OUTPUTS)
-    assert torch.allclose(readout.calibrated(combined), torch.sigmoid(combined))
+def test_without_calibration_the_logit_of_unsafe_stands_for_its_probability() -> None:
+    logits = torch.randn(3, OUTPUTS)
+    assert torch.allclose(given_readout().probabilities(logits)[:, 0], torch.sigmoid(logits[:, 0]))
 
 
-def test_each_output_is_calibrated_by_its_own_slope_and_offset(make_scorer: MakeScorer) -> None:
-    readout = make_scorer(WIDTH).readout
-    combined = torch.tensor([[0.5] * OUTPUTS, [-2.0] * OUTPUTS])
-    with torch.inference_mode():
-        plain = readout.calibrated(combined)
-        readout.platt[0] = torch.tensor([2.0, -1.0])
-        readout.platt[4] = torch.tensor([0.5, 3.0])
-        scaled = readout.calibrated(combined)
-    assert scaled[:, 0].tolist() == pytest.approx([0.5, 1 / (1 + np.exp(5))])
-    assert scaled[:, 4].tolist() == pytest.approx([1 / (1 + np.exp(-3.25)), 1 / (1 + np.exp(-2))])
-    others = [k for k in range(OUTPUTS) if k not in (0, 4)]
-    assert torch.equal(scaled[:, others], plain[:, others])
+def test_calibration_changes_the_probability_of_unsafe_and_no_objectives_share_of_it() -> None:
+    logits = torch.randn(3, OUTPUTS)
+    plain, scaled = given_readout().probabilities(logits), given_readout(2.0, -1.0).probabilities(logits)
+    assert torch.allclose(scaled[:, 0], torch.sigmoid(2 * logits[:, 0] - 1))
+    assert torch.allclose(scaled[:, 1:] / scaled[:, :1], plain[:, 1:] / plain[:, :1])
 
 
 def test_calibration_does_not_change_the_logits_that_it_is_fitted_on(make_scorer: MakeScorer) -> None:
     readout = make_scorer(WIDTH).readout
     features = torch.randn(3, WIDTH)
     with torch.inference_mode():
-        before = readout.combined(readout(features))
-        readout.platt.copy_(torch.randn(OUTPUTS, 2))
-        assert torch.equal(readout.combined(readout(features)), before)
+        before = readout(features)
+        readout.platt.copy_(torch.tensor([2.0, -1.0]))
+        assert torch.equal(readout(features), before)
 
 
 def test_scores_are_calibrated(make_scorer: MakeScorer) -> None:
     scorer = make_scorer(WIDTH)
     with torch.no_grad():
-        scorer.readout.platt.copy_(torch.tensor([[0.0, 0.1 * k] for k in range(OUTPUTS)]))
+        scorer.readout.platt.copy_(torch.tensor([0.0, 0.7]))
     [scores] = scorer.scores(np.ones((1, WIDTH), np.float16))
-    assert scores == pytest.approx([1 / (1 + np.exp(-0.1 * k)) for k in range(OUTPUTS)])
+    assert [scores[0], scores[1:].max()] == pytest.approx([1 / (1 + np.exp(-0.7))] * 2)
 
 
 def test_the_members_logits_are_averaged(make_scorer: MakeScorer) -> None:
@@ -231,6 +235,14 @@ def test_the_update_of_the_reader_is_saved_beside(
     assert (tmp_path / "again" / CHECKSUMS).read_text() == (folder / CHECKSUMS).read_text()
 
 
+def test_the_config_says_whether_there_is_an_update(
+    saved: Path, scorer: Scorer, update: dict[str, torch.Tensor]
+) -> None:
+    assert json.loads((saved / CONFIG).read_text())["updated"] is False
+    replace(scorer, update=update).save(saved)
+    assert json.loads((saved / CONFIG).read_text())["updated"] is True
+
+
 def test_without_an_update_the_reader_is_as_it_is(saved: Path) -> None:
     assert not (saved / UPDATE).exists()
     assert Scorer.load(saved, OBJECTIVES).update is None
@@ -241,13 +253,13 @@ def test_saving_without_an_update_leaves_none_of_an_earlier_one(
 ) -> None:
     replace(scorer, update=update).save(tmp_path / "safety")
     scorer.save(tmp_path / "safety")
+    assert not (tmp_path / "safety" / UPDATE).exists()
     assert Scorer.load(tmp_path / "safety", OBJECTIVES).update is None
 
 
-def test_an_update_that_was_not_recorded_is_not_loaded(saved: Path, update: dict[str, torch.Tensor]) -> None:
+def test_an_update_that_the_config_does_not_record_is_not_loaded(saved: Path, update: dict[str, torch.Tensor]) -> None:
     save_file(update, saved / UPDATE)
-    with contextlib.suppress(DamagedWeights):
-        assert Scorer.load(saved, OBJECTIVES).update is None
+    assert Scorer.load(saved, OBJECTIVES).update is None
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

@@ -14,13 +14,13 @@ from classifiers import OBJECTIVES, Safety, metrics, training
 from classifiers.adaptation import Adaptation
 from classifiers.backbone import Backbone
 from classifiers.calibration import ALPHAS
+from classifiers.guarantee import ALL
 from classifiers.labelled import Example, read_labelled
 from classifiers.readout import UPDATE, Scorer
 from classifiers.training import (
     Recipe,
     calibrate,
     calibration_errors,
-    combined_of,
     fit,
     held_out_parts,
     measure,
@@ -65,8 +65,13 @@ def rows(n: int = 64) -> tuple[np.ndarray, list[Example]]:
     return x, examples
 
 
+def all_logits(readout, x):
+    with torch.inference_mode():
+        return readout(torch.from_numpy(x).float()).numpy()
+
+
 def logits_of(readout, x):
-    return combined_of(readout, x)[:, 0]
+    return all_logits(readout, x)[:, 0]
 
 
 def scores(readout, x) -> dict[str, np.ndarray]:
@@ -153,7 +158,7 @@ def test_a_fit_that_was_killed_keeps_the_members_that_were_done_and_ends_as_one_
     epochs = []
     resumed = fit(x, examples, TWO, 0, tmp_path / "new", lambda: epochs.append(1))
     assert len(epochs) == TWO.members * TWO.epochs  # a member that was kept counts as its epochs
-    assert np.array_equal(combined_of(resumed, x), combined_of(whole, x))
+    assert np.array_equal(all_logits(resumed, x), all_logits(whole, x))
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
@@ -250,20 +255,25 @@ def uncalibrated():
     return fit(*rows(400), SMALL, seed=0)
 
 
-def test_calibration_makes_the_mean_probability_of_each_score_its_share_of_the_validation_rows(uncalibrated):
+def test_calibration_makes_the_mean_probability_of_unsafe_its_share_of_the_validation_rows(uncalibrated):
     x, examples = noisy_rows()
     calibrate(uncalibrated, x, examples)
     found = scores(uncalibrated, x)
     assert found["unsafe"].mean() == pytest.approx(np.mean([e.unsafe for e in examples]), abs=0.01)
-    for name in ("hate", "crime"):
-        assert found[name].mean() == pytest.approx(np.mean([name in e.objectives for e in examples]), abs=0.01)
 
 
-def test_a_score_without_an_example_of_both_kinds_is_left_as_it_is(uncalibrated):
-    calibrate(uncalibrated, *noisy_rows())
-    lines = dict(zip(("unsafe", *OBJECTIVES), uncalibrated.platt.tolist(), strict=True))
-    assert lines["weapons"] == [1.0, 0.0]
-    assert all(lines[name] != [1.0, 0.0] for name in ("unsafe", "hate", "crime"))
+def test_calibration_leaves_each_objective_its_share_of_unsafe(uncalibrated):
+    def shares():
+        found = scores(uncalibrated, x)
+        return np.array([found[name] / found["unsafe"] for name in OBJECTIVES])
+
+    x, examples = noisy_rows()
+    uncalibrated.platt = torch.tensor([1.0, 0.0])
+    before = shares()
+    calibrate(uncalibrated, x, examples)
+    assert uncalibrated.platt.shape == (2,)
+    assert uncalibrated.platt.tolist() != [1.0, 0.0]
+    assert shares() == pytest.approx(before, rel=1e-3)
 
 
 @pytest.mark.parametrize("split", ["train", "calibration", "test"])
@@ -276,7 +286,7 @@ def test_only_validation_rows_set_the_scale(uncalibrated, split):
     assert torch.equal(uncalibrated.platt, before)
 
 
-def test_a_row_says_nothing_about_an_objective_that_its_source_does_not_label(uncalibrated):
+def test_a_safe_row_of_a_source_that_labels_one_objective_says_nothing_about_unsafe(uncalibrated):
     x, examples = noisy_rows(200)
     calibrate(uncalibrated, x, examples)
     before = uncalibrated.platt.clone()
@@ -445,16 +455,19 @@ def test_a_whole_run_writes_weights_thresholds_metrics_and_a_card_that_load_agai
     assert safety.judge([], ["a cruel word"])[0].scores.keys() == set(OBJECTIVES)
 
 
-def test_a_run_sets_thresholds_on_the_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):
+def test_a_run_sets_thresholds_on_our_own_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):
     version = toy_run("out")["version"]
     table = json.loads((tmp_path / "out" / "thresholds.json").read_text())
     assert table["data"] == version
     own = [e for e in read_labelled(tmp_path / "own.jsonl") if e.split == "calibration"]
     for preset, alpha in ALPHAS.items():
-        assert table[preset].keys() == set(OBJECTIVES)
-        row = table[preset]["harassment"]
-        assert (row["alpha"], row["n"]) == (alpha, sum(e.unsafe for e in own))
-        assert row["safe"] == sum(not e.unsafe for e in own) + 4
+        assert table[preset].keys() == {ALL, *OBJECTIVES}
+        assert len({row["threshold"] for row in table[preset].values()}) == 1
+        for name in (ALL, "harassment"):
+            row = table[preset][name]
+            assert (row["alpha"], row["n"]) == (alpha, sum(e.unsafe for e in own))
+            assert row["safe"] == sum(not e.unsafe for e in own)
+        assert table[preset]["weapons"]["n"] == 0
 
 
 def test_the_readout_is_fitted_to_what_the_adapted_reader_reads(tmp_path, toy_run, monkeypatch):

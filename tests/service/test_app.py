@@ -827,7 +827,7 @@ NOTHING = "give candidates, or messages that end with the user's turn"
         pytest.param({"messages": [TURN] * 101}, "messages", "limit is 100", id="too many messages"),
         pytest.param({"candidates": ["x"], "explain": "maybe"}, "explain", "boolean", id="explain"),
         pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "not permitted", id="unknown key"),
-        pytest.param({"candidates": ["x"], "id": ["a"]}, "id", "string", id="a list for an id"),
+        pytest.param({"candidates": ["x"], "id": ["a"]}, "id", "whole number", id="a list for an id"),
         pytest.param({"candidates": ["x"], "id": "\ud800"}, "id", "surrogate", id="an id that is no text"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from classifiers import OBJECTIVES, Safety, load_policy
+from classifiers import OBJECTIVES, Safety, Scores, load_policy
 from classifiers.backbone import Backbone
 from classifiers.calibration import GRID
 from classifiers.labelled import BadExample
@@ -27,10 +27,18 @@ def row(number, *labels, reply=None, **fields):
     return {"id": f"r{number}", "reply": reply or f"Reply {number}.", "labels": list(labels), **fields}
 
 
+class OverallSafety(JudgingSafety):
+    """The scripted classifier; the overall score is the highest that a word of the text gives, else .01."""
+
+    def _row(self, reply):
+        row = super()._row(reply)
+        return Scores(row, unsafe=max((s for s in row.values() if s != 0.01), default=0.01), places={})
+
+
 def judges(monkeypatch, scores=None):
     """What `Safety.load` gives: "rude" is hate .9, "bomb" weapons .8, everything else is safe."""
     words = {"rude": {"hate": 0.9}, "bomb": {"weapons": 0.8}}
-    safety = JudgingSafety(words if scores is None else scores)
+    safety = OverallSafety(words if scores is None else scores)
     monkeypatch.setattr(Safety, "load", lambda: safety)
     return safety
 
@@ -68,6 +76,7 @@ def test_the_threshold_is_the_highest_that_is_certified_and_says_what_it_costs(t
         "safe": 4,
         "over_refusal": 1 / 4,  # the jest, of four safe rows
     }
+    assert table["strict"]["all"] == strict  # there is no other kind
     assert [table[preset]["hate"]["alpha"] for preset in ("strict", "balanced", "permissive")] == [0.05, 0.1, 0.2]
 
 
@@ -104,20 +113,37 @@ def test_the_confidence_decides_how_many_rows_are_needed(tmp_path, monkeypatch):
         assert f"confidence {1 - delta:.0%}" in text
 
 
-def test_only_objectives_with_an_unsafe_row_are_set_and_the_policy_keeps_the_rest(tmp_path, monkeypatch):
+def test_every_objective_gets_the_threshold_or_a_text_of_one_kind_could_pass_under_the_name_of_another(
+    tmp_path, monkeypatch
+):
     judges(monkeypatch)
     rows = [*rude(60), *(row(3000 + i, "weapons", reply=f"A bomb {i}.") for i in range(60))]
     table, text = calibrate_on(written(tmp_path / "own.jsonl", rows), DELTA)
-    assert [list(table[preset]) for preset in ("strict", "balanced", "permissive")] == [["weapons", "hate"]] * 3
+    assert [list(table[preset]) for preset in ("strict", "balanced", "permissive")] == [["all", *OBJECTIVES]] * 3
     own, shipped = tmp_path / "own.toml", load_policy()
     own.write_text(text)
     policy = load_policy(own)
-    changed = {n for n, o in policy.objectives.items() if o != shipped.objectives[n]}
-    assert changed == {"hate", "weapons"}
-    for name in changed:
-        assert policy.objectives[name].threshold == table["balanced"][name]["threshold"]
+    assert {o.threshold for o in policy.objectives.values()} == {table["balanced"]["all"]["threshold"]}
+    assert {o.action for o in policy.objectives.values()} == {o.action for o in shipped.objectives.values()}
     own.write_text(f'preset = "strict"\n{text}')
     assert load_policy(own).objectives["hate"].threshold == table["strict"]["hate"]["threshold"]
+    assert table["balanced"]["elections"]["n"] == 0
+    assert not table["balanced"]["elections"]["certified"]
+
+
+def test_all_objectives_get_one_threshold_that_reaches_every_kind(tmp_path, monkeypatch):
+    judges(monkeypatch)
+    rows = [*rude(60), *(row(3000 + i, "weapons", reply=f"A bomb {i}.") for i in range(20))]
+    table, text = calibrate_on(written(tmp_path / "own.jsonl", rows), DELTA)
+    balanced = table["balanced"]
+    assert {name: (r["n"], r["missed"], r["certified"]) for name, r in balanced.items() if r["n"]} == {
+        "all": (80, 0, True),
+        "weapons": (20, 0, False),  # 29 are needed
+        "hate": (60, 0, True),
+    }
+    assert {r["threshold"] for r in balanced.values()} == {float(GRID[GRID <= 0.8][-1])}
+    assert "# balanced: at most 10% pass, NOT certified on 20 unsafe rows (0 missed)" in text
+    assert "[objectives.all]" not in text
 
 
 def test_rows_that_violate_another_objective_count_neither_as_unsafe_nor_as_safe(tmp_path, monkeypatch):
@@ -126,6 +152,7 @@ def test_rows_that_violate_another_objective_count_neither_as_unsafe_nor_as_safe
     table, _ = calibrate_on(written(tmp_path / "own.jsonl", rows), DELTA)
     hate = table["balanced"]["hate"]
     assert (hate["n"], hate["safe"], hate["over_refusal"]) == (60, 7, 0.0)
+    assert (table["balanced"]["all"]["n"], table["balanced"]["all"]["safe"]) == (65, 7)
 
 
 def test_every_exchange_is_judged_in_its_context_and_role_and_told_to_the_progress(tmp_path, monkeypatch):

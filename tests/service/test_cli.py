@@ -21,6 +21,14 @@ COMMANDS = typer.main.get_command(app).commands
 EVEN = "thresholds = { strict = 0.3, balanced = 0.5, permissive = 0.7 }"
 
 
+class OverallSafety(JudgingSafety):
+    """The scripted classifier; the overall score is the highest of the objectives'."""
+
+    def _row(self, reply):
+        row = super()._row(reply)
+        return Scores(row, unsafe=max(row.values()), places={})
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_loaded(monkeypatch, tmp_path):
     """The scripted classifier under the policy that is asked for, in a folder of the test's own.
@@ -33,7 +41,7 @@ def _nothing_is_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr("classifiers.policy.POLICY", shipped)
 
     def load(policy=None):
-        return JudgingSafety({"bomb": {"weapons": 0.4}, "rude": {"hate": 0.9}}, load_policy(policy))
+        return OverallSafety({"bomb": {"weapons": 0.4}, "rude": {"hate": 0.9}}, load_policy(policy))
 
     monkeypatch.setattr(Safety, "load", load)
     monkeypatch.setattr("service.assembly.LocalGenerator.load", lambda name, limit: ScriptedGenerator([GLAD], limit))
@@ -390,12 +398,10 @@ def test_calibrate_writes_a_policy_that_can_be_served_and_the_table_and_prints_i
     assert table["balanced"]["hate"]["certified"] is True
     assert policy.objectives["hate"].threshold == table["balanced"]["hate"]["threshold"]
     assert 0.89 < policy.objectives["hate"].threshold <= 0.9
-    shipped = load_policy()
-    assert {n: o for n, o in policy.objectives.items() if n != "hate"} == {
-        n: o for n, o in shipped.objectives.items() if n != "hate"
-    }
+    assert {o.threshold for o in policy.objectives.values()} == {policy.objectives["hate"].threshold}
     printed = " ".join(result.stdout.replace("│", " ").split())
     assert "confidence 95%" in printed
+    assert "all balanced 10%" in printed
     assert "hate balanced 10%" in printed
     assert "written to made/own.toml and made/own.json" in result.stderr
     candidates = written(tmp_path / "in.jsonl", {"candidates": ["A rude reply."]})
@@ -447,11 +453,19 @@ def test_calibrate_does_not_write_over_a_policy(tmp_path, nothing_may_load):
     assert Path("winnow-policy.toml").read_text() == "# mine\n"
 
 
-def test_calibrate_does_not_write_over_what_stands_beside_the_policy(tmp_path):
+def test_calibrate_does_not_write_over_what_stands_beside_the_policy(tmp_path, nothing_may_load):
     file = written(tmp_path / "own.jsonl", *own_rows())
     Path("winnow-policy.json").write_text("mine")
     assert "winnow-policy.json exists" in refusal(run("calibrate", file))
     assert Path("winnow-policy.json").read_text() == "mine"
+    assert not Path("winnow-policy.toml").exists()
+
+
+def test_calibrate_does_not_name_the_policy_as_the_table_beside_it(tmp_path, nothing_may_load):
+    file = written(tmp_path / "own.jsonl", *own_rows())
+    line = refusal(run("calibrate", file, "-o", "own.json"))
+    assert line == "error: own.json is to be a policy, in TOML; name a .toml file with --output"
+    assert not Path("own.json").exists()
 
 
 # train
