@@ -119,10 +119,10 @@ PUBLIC = [
     public("questions", "ask-1", False),
     public("questions", "ask-2", False),
     public("questions", "ask-3", True),
-    public("edos", "edos-1", True),  # held out, but of no row of the table but the whole
 ]
 BENIGN = [public("plain dialog", f"plain-{i}", False) for i in range(3)]
 NOT_HELD_OUT = [
+    public("edos", "edos-1", True),  # held out, but of no row of the table
     *(own(f"hs-{split}", "hate", split=split) for split in ("train", "calibration", "validation")),
     *(public("diasafety", f"dia-{split}", True, split) for split in ("train", "calibration", "test")),
 ]
@@ -284,9 +284,9 @@ def test_the_progress_is_told_of_every_text(world):
     made = world()
     made.report()
     totals = {what: steps[0] for what, steps in made.steps.items()}
-    assert totals == {"judging held-out rows": 27, "judging disguised texts": 10, "swapping identity terms": None}
+    assert totals == {"judging held-out rows": 26, "judging disguised texts": 10, "swapping identity terms": None}
     counted = {what: sum(steps[1:]) for what, steps in made.steps.items()}
-    assert counted == {"judging held-out rows": 27, "judging disguised texts": 10, "swapping identity terms": 4}
+    assert counted == {"judging held-out rows": 26, "judging disguised texts": 10, "swapping identity terms": 4}
 
 
 def test_identity_terms_are_swapped_in_what_a_user_says(world):
