@@ -38,7 +38,7 @@ class Window:
     """A stretch of a text as it was read: its characters (start, end), its features (width,), and those of each sentence in it.
 
     The features of a sentence are taken from the same reading, over its own tokens: they cost nothing and tell which sentence
-    makes the window what it is. `sentences` (count, width) goes with `spans`; empty where the window is one sentence.
+    makes the window what it is. `sentences` (count, width) goes with `spans`; empty where the window holds no sentence.
     """
 
     span: Span
@@ -78,7 +78,7 @@ class Backbone:
         if not replies:
             return []
         cut = [(*self._tokens(reply), reply) for reply in replies]
-        pieces = [[(s, e) for s, e in _windows(ids, spans, text)] for ids, spans, text in cut]
+        pieces = [_windows(ids, spans, text) for ids, spans, text in cut]
         flat = [(cut[i], piece) for i, group in enumerate(pieces) for piece in group]
         stretches = [_stretches(spans, piece, sentences(text)) for (_, spans, text), piece in flat]
         ids = [tokens[start:end] for (tokens, _, _), (start, end) in flat]
@@ -210,7 +210,7 @@ def _windows(ids: list[int], spans: list[Span], text: str) -> list[Span]:
 
 
 def _stretches(spans: list[Span], window: Span, found: list[Span]) -> list[tuple[int, int, Span]]:
-    """The sentences within a window as (first token, last token + 1, characters); none where it holds only one."""
+    """The sentences within a window as (first token, last token + 1, characters)."""
     inside: list[tuple[int, int, Span]] = []
     at = window[0]
     for start, end in found:

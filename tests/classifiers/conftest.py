@@ -1,6 +1,7 @@
 """A language model small enough to read in milliseconds, with a tokenizer of single bytes: every text has a length known beforehand."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,19 @@ def make_example() -> Callable[..., Example]:
         return Example(name, context, reply, role, unsafe, named, True, group or name, source, split)
 
     return make
+
+
+@pytest.fixture
+def make(make_example: Callable[..., Example]) -> Callable[..., Example]:
+    """An example with these labels."""
+
+    def row(*named: str, unsafe: bool | None = None, complete: bool = True, only: str | None = None) -> Example:
+        return replace(
+            make_example(),
+            unsafe=bool(named) if unsafe is None else unsafe,
+            objectives=frozenset(named),
+            complete=complete,
+            labelled_for=only,
+        )
+
+    return row

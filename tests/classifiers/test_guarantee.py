@@ -22,20 +22,6 @@ from data import POLICY
 Make = Callable[..., Example]
 
 
-@pytest.fixture
-def make(make_example: Make) -> Make:
-    def row(*named: str, unsafe: bool | None = None, complete: bool = True, only: str | None = None) -> Example:
-        return replace(
-            make_example(),
-            unsafe=bool(named) if unsafe is None else unsafe,
-            objectives=frozenset(named),
-            complete=complete,
-            labelled_for=only,
-        )
-
-    return row
-
-
 def table_of(thresholds: dict[str, dict[str, float]], safe: bool = True) -> Table:
     """A table with these thresholds, preset by preset."""
     row = certify([0.5] * 40, [0.1] * 8 if safe else [], 0.1).as_dict()

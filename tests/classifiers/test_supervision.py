@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,20 +12,6 @@ from classifiers.supervision import ASSUMED, Targets
 
 Make = Callable[..., Example]
 HATE, CRIME = OBJECTIVES.index("hate"), OBJECTIVES.index("crime")
-
-
-@pytest.fixture
-def make(make_example: Make) -> Make:
-    def row(*named: str, unsafe: bool | None = None, complete: bool = True, only: str | None = None) -> Example:
-        return replace(
-            make_example(),
-            unsafe=bool(named) if unsafe is None else unsafe,
-            objectives=frozenset(named),
-            complete=complete,
-            labelled_for=only,
-        )
-
-    return row
 
 
 @pytest.fixture
