@@ -37,15 +37,18 @@ SCALE = 2.0
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How the update is learned. `public_rows`: of each public set, seen once; our own pairs are seen every epoch."""
+    """How the update is learned. Our own pairs are seen every epoch; of each public source at most `public_rows` once, or
+    `context_rows` where its texts have a context: what a reply means in its context is what most has to be learned.
+    """
 
     first_layer: int = 12
     rank: int = 16
-    epochs: int = 3
+    epochs: int = 2
     batch: int = 16
     learning_rate: float = 5e-4
     head_rate: float = 1e-3
-    public_rows: int = 600
+    public_rows: int = 2000
+    context_rows: int = 7000
     objective_weight: float = 0.5
 
 
@@ -178,7 +181,9 @@ def _batches(
         (pairs[example.group] if example.complete else public[example.source]).append(i)
     once: list[list[int]] = []
     for source in sorted(public):
-        drawn = random.permutation(public[source])[: adaptation.public_rows]
+        in_context = sum(bool(examples[i].context) for i in public[source]) * 2 > len(public[source])
+        most = adaptation.context_rows if in_context else adaptation.public_rows
+        drawn = random.permutation(public[source])[:most]
         once += [[int(i)] for i in drawn]
     once = [once[i] for i in random.permutation(len(once))]
     for epoch in range(adaptation.epochs):

@@ -39,12 +39,14 @@ class Window:
 
     The features of a sentence are taken from the same reading, over its own tokens: they cost nothing and tell which sentence
     makes the window what it is. `sentences` (count, width) goes with `spans`; empty where the window holds no sentence.
+    `among`: how many passages the text was divided into, where this is one of them; 1 for a window as long as fits.
     """
 
     span: Span
     features: Features
     spans: tuple[Span, ...]
     sentences: Features
+    among: int = 1
 
 
 class Backbone:
@@ -78,8 +80,12 @@ class Backbone:
         if not replies:
             return []
         cut = [(*self._tokens(reply), reply) for reply in replies]
-        pieces = [_windows(ids, spans, text) for ids, spans, text in cut]
-        flat = [(cut[i], piece) for i, group in enumerate(pieces) for piece in group]
+        pieces = []
+        for tokens, spans, text in cut:
+            whole, passages = _windows(tokens), _passages(tokens, spans, text)
+            pieces.append([(piece, 1) for piece in whole] + [(piece, len(passages)) for piece in passages])
+        counts = [among for group in pieces for _, among in group]
+        flat = [(cut[i], piece) for i, group in enumerate(pieces) for piece, _ in group]
         stretches = [_stretches(spans, piece, sentences(text)) for (_, spans, text), piece in flat]
         ids = [tokens[start:end] for (tokens, _, _), (start, end) in flat]
         inner = [
@@ -88,10 +94,10 @@ class Backbone:
         ]
         rows = iter(self._read_after(self._prefix(context, role), ids, inner))
         windows = []
-        for ((_, spans, text), (start, end)), within in zip(flat, stretches, strict=True):
+        for ((_, spans, text), (start, end)), within, among in zip(flat, stretches, counts, strict=True):
             row = next(rows)
             span = (spans[start][0], spans[end - 1][1]) if spans else (0, len(text))
-            windows.append(Window(span, row[0], tuple(span for _, _, span in within), row[1:]))
+            windows.append(Window(span, row[0], tuple(span for _, _, span in within), row[1:], among))
         ends = np.cumsum([len(group) for group in pieces])
         return [windows[end - len(group) : end] for group, end in zip(pieces, ends, strict=True)]
 
@@ -162,7 +168,10 @@ class Backbone:
         return found
 
     def _prefix(self, context: Sequence[Turn], role: str) -> list[int]:
-        # The most recent turns are kept when the context is longer than fits.
+        # The most recent turns are kept when the context is longer than fits. A text that answers nothing is no reply: prompt,
+        # post or sentence, it is read as a user's, whoever asks.
+        if not context:
+            role = "user"
         ids: list[int] = []
         for speaker, content in reversed(context):
             turn = self._ids(f"<|im_start|>{speaker}\n") + self._words(content) + self._ids("<|im_end|>\n")
@@ -191,14 +200,19 @@ class Backbone:
         return ids
 
 
-def _windows(ids: list[int], spans: list[Span], text: str) -> list[Span]:
-    """Token spans: the whole text, overlapping where it is longer than a window; then, of a long one, a few sentences each."""
+def _windows(ids: list[int]) -> list[Span]:
+    """Token spans that cover the whole text, overlapping where it is longer than a window."""
     whole = [(0, min(len(ids), WINDOW_TOKENS))]
     for start in range(WINDOW_STRIDE, max(len(ids) - WINDOW_TOKENS + WINDOW_STRIDE, 0), WINDOW_STRIDE):
         whole.append((start, min(len(ids), start + WINDOW_TOKENS)))
-    if len(ids) <= LONG_TOKENS:
-        return whole
+    return whole
+
+
+def _passages(ids: list[int], spans: list[Span], text: str) -> list[Span]:
+    """Token spans of a few sentences each, which cover a long text again; none of a short one."""
     passages: list[Span] = []
+    if len(ids) <= LONG_TOKENS:
+        return passages
     for start, end, _ in _stretches(spans, (0, len(ids)), sentences(text)):
         for at in range(start, end, LONG_TOKENS):
             stop = min(at + LONG_TOKENS, end)
@@ -206,7 +220,7 @@ def _windows(ids: list[int], spans: list[Span], text: str) -> list[Span]:
                 passages[-1] = (passages[-1][0], stop)
             else:
                 passages.append((at, stop))
-    return whole + passages
+    return passages
 
 
 def _stretches(spans: list[Span], window: Span, found: list[Span]) -> list[tuple[int, int, Span]]:

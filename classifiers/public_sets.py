@@ -1,4 +1,4 @@
-"""The public labelled sets: one reader each, from the upstream's own files to `Example`s.
+"""The public sets: one reader each, from the upstream's own files to `Example`s; here those with labels, and the table of all.
 
 Knows each upstream's format and how its labels map onto ours. Does not copy or keep any of it.
 
@@ -8,15 +8,15 @@ uses it; the others are split by context (or situation, or post), never by row.
 
 import csv
 import gzip
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from classifiers.labelled import Example, Turn, split_of
+from classifiers import plain_sets
+from classifiers.labelled import Example, split_of
+from classifiers.upstream import alternate, csv_rows, digest, example, json_rows
 
 Reader = Callable[[Path], Iterator[Example]]
 
@@ -41,7 +41,7 @@ def read_public(folder: Path) -> list[Example]:
     found: list[Example] = []
     for public_set in PUBLIC_SETS:
         rows = list(public_set.read(folder / public_set.name))
-        train = sorted((e for e in rows if e.split == "train"), key=lambda e: _hash(e.id))[: public_set.max]
+        train = sorted((e for e in rows if e.split == "train"), key=lambda e: digest(e.id))[: public_set.max]
         found += train + [_held_out(e) for e in rows if e.split != "train"]
     return found
 
@@ -49,60 +49,6 @@ def read_public(folder: Path) -> list[Example]:
 def _held_out(example: Example) -> Example:
     """Two in five groups of what a set holds out calibrate, the others validate."""
     return replace(example, split=split_of(f"held out {example.group}", (0.0, 0.4, 0.6, 0.0)))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _example(
-    source: str,
-    number: object,
-    reply: str,
-    unsafe: bool,
-    objective: str | None = None,
-    context: tuple[Turn, ...] = (),
-    role: str = "user",
-    group: str | None = None,
-    split: str | None = None,
-    labelled_for: str | None = None,
-) -> Example:
-    key = f"{source}:{number}"
-    group = f"{source}:{group if group is not None else number}"
-    return Example(
-        id=key,
-        context=context,
-        reply=reply.strip() or ".",
-        role=role,
-        unsafe=unsafe,
-        objectives=frozenset([objective] if unsafe and objective else []),
-        complete=False,
-        group=group,
-        source=source,
-        split=split or split_of(group, (0.85, 0.0, 0.15, 0.0)),
-        labelled_for=labelled_for,
-    )
-
-
-def _alternate(texts: list[str]) -> tuple[Turn, ...]:
-    """Turns of a thread, so that the last one is the user's."""
-    roles = ["user" if (len(texts) - i) % 2 else "assistant" for i in range(len(texts))]
-    return tuple(zip(roles, (t.strip() for t in texts), strict=True))
-
-
-def _bare_role(text: str) -> str:
-    # A text that stands alone is a prompt as often as a reply; the reader has to know both.
-    return "assistant" if int(_hash(text)[:8], 16) % 3 == 0 else "user"
-
-
-def _csv(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        yield from (json.loads(line) for line in file)
 
 
 DIASAFETY = {
@@ -117,7 +63,7 @@ DIASAFETY = {
 def diasafety(folder: Path) -> Iterator[Example]:
     for split, name in (("train", "train"), ("validation", "val")):
         for i, row in enumerate(json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))):
-            yield _example(
+            yield example(
                 "diasafety",
                 f"{name}-{i}",
                 row["response"],
@@ -132,17 +78,17 @@ def diasafety(folder: Path) -> Iterator[Example]:
 
 def toxichat(folder: Path) -> Iterator[Example]:
     for split, name in (("train", "train"), ("validation", "dev")):
-        for i, row in enumerate(_jsonl(folder / f"{name}.jsonl")):
+        for i, row in enumerate(json_rows(folder / f"{name}.jsonl")):
             thread = [turn["text"] for turn in row["reddit_thread"]]
             for model in ("dgpt", "gpt3"):
                 reply = row[f"final_{model}_response"]
-                yield _example(
+                yield example(
                     "toxichat",
                     f"{name}-{i}-{model}",
                     reply["text"],
                     reply["offense_label"] == "Offensive",
                     None,
-                    _alternate(thread),
+                    alternate(thread),
                     "assistant",
                     f"{name}-{i}",
                     split,
@@ -151,7 +97,7 @@ def toxichat(folder: Path) -> Iterator[Example]:
 
 def convabuse(folder: Path) -> Iterator[Example]:
     for split, name in (("train", "train"), ("validation", "valid")):
-        for i, row in enumerate(_csv(folder / f"ConvAbuseEMNLP{name}.csv")):
+        for i, row in enumerate(csv_rows(folder / f"ConvAbuseEMNLP{name}.csv")):
             severity = [
                 int(key.rsplit(".", 1)[1])
                 for key, value in row.items()
@@ -164,7 +110,7 @@ def convabuse(folder: Path) -> Iterator[Example]:
                 for role, key in (("assistant", "prev_agent"), ("user", "prev_user"), ("assistant", "agent"))
                 if row[key].strip()
             )
-            yield _example(
+            yield example(
                 "convabuse",
                 f"{name}-{i}",
                 row["user"],
@@ -181,7 +127,7 @@ def safetext(folder: Path) -> Iterator[Example]:
     for i, (situation, continuations) in enumerate(situations.items()):
         for label in ("safe", "unsafe"):
             for j, reply in enumerate(continuations[label]):
-                yield _example(
+                yield example(
                     "safetext",
                     f"{i}-{label}-{j}",
                     reply,
@@ -195,49 +141,45 @@ def safetext(folder: Path) -> Iterator[Example]:
 
 def davidson(folder: Path) -> Iterator[Example]:
     # Class 1, "offensive", is mostly mere profanity: neither safe nor unsafe by our policy, so it is left out.
-    for i, row in enumerate(_csv(folder / "labeled_data.csv")):
+    for i, row in enumerate(csv_rows(folder / "labeled_data.csv")):
         if row["class"] != "1":
-            yield _example("davidson", i, row["tweet"], row["class"] == "0", "hate", role=_bare_role(row["tweet"]))
+            yield example("davidson", i, row["tweet"], row["class"] == "0", "hate")
 
 
 def hatemojibuild(folder: Path) -> Iterator[Example]:
     for split, name in (("train", "train"), ("validation", "validation")):
-        for row in _csv(folder / f"{name}.csv"):
-            yield _example(
+        for row in csv_rows(folder / f"{name}.csv"):
+            yield example(
                 "hatemojibuild",
                 row["entry_id"],
                 row["text"],
                 row["label_gold"] == "1",
                 "hate",
-                role=_bare_role(row["text"]),
                 split=split,
             )
 
 
 def sbic(folder: Path) -> Iterator[Example]:
     posts: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in _csv(folder / "SBFv2.dev.csv"):
+    for row in csv_rows(folder / "SBFv2.dev.csv"):
         posts[row["post"]].append(row)
     for i, (post, rows) in enumerate(posts.items()):
         votes = [float(row["offensiveYN"]) for row in rows if row["offensiveYN"]]
         if not votes or 0.3 < sum(votes) / len(votes) < 0.6:  # raters disagree: no label
             continue
         group_targeted = any(row["targetMinority"] for row in rows)
-        yield _example(
-            "sbic", i, post, sum(votes) / len(votes) >= 0.6, "hate" if group_targeted else None, role=_bare_role(post)
-        )
+        yield example("sbic", i, post, sum(votes) / len(votes) >= 0.6, "hate" if group_targeted else None)
 
 
 def edos(folder: Path) -> Iterator[Example]:
     for split, name in (("train", "train"), ("validation", "dev")):
-        for row in _csv(folder / f"{name}.csv"):
-            yield _example(
+        for row in csv_rows(folder / f"{name}.csv"):
+            yield example(
                 "edos",
                 row["rewire_id"],
                 row["text"],
                 row["label_sexist"] == "sexist",
                 "hate",
-                role=_bare_role(row["text"]),
                 split=split,
                 labelled_for="hate",
             )
@@ -250,7 +192,7 @@ def context_toxicity(folder: Path) -> Iterator[Example]:
             for i, row in enumerate(csv.DictReader(file)):
                 toxic = row["label"] == "1"
                 if toxic or (float(row["api"] or 1) < 0.2 and i % 15 == 0):
-                    yield _example(
+                    yield example(
                         "context-toxicity",
                         f"{name}-{i}",
                         row["text"],
@@ -283,67 +225,28 @@ def harmful_questions(folder: Path) -> Iterator[Example]:
             for question in questions:
                 number += 1
                 if category in CATQA:
-                    yield _example("questions", f"catqa-{number}", question, True, CATQA[category], group=kind)
+                    yield example("questions", f"catqa-{number}", question, True, CATQA[category], group=kind)
     for kinds in json.loads((folder / "harmfulqa.json").read_text(encoding="utf-8")).values():
         for kind, questions in kinds.items():
             for question in questions:
                 number += 1
-                yield _example("questions", f"harmfulqa-{number}", question, True, None, group=kind)
-
-
-def medquad_questions(folder: Path) -> Iterator[Example]:
-    """Harmless questions on frightening subjects, so that a question mark or a disease is no sign of harm."""
-    for i, row in enumerate(_jsonl(folder / "medquad.jsonl.gz")):
-        if i % 20 == 0:
-            yield _example("questions", f"medquad-{i}", row["question"], False)
-
-
-def squad_questions(folder: Path) -> Iterator[Example]:
-    with gzip.open(folder / "dev-2.0-from-html.json.gz", "rt", encoding="utf-8") as file:
-        articles = json.load(file)["data"]
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"][::10]:
-                yield _example("questions", question["id"], question["question"], False, group=article["title"])
-
-
-def plain_dialog(folder: Path) -> list[Example]:
-    """Everyday dialog that nothing was trained on, for false positives: one in sixteen of the self-dialogues, others than
-    `read_public` gives, with split "validation". Raises FileNotFoundError.
-    """
-    rows = _selfdialogue(folder / "selfdialogue", 8)
-    return [replace(e, source="plain dialog", split="validation") for e in rows]
-
-
-def selfdialogue(folder: Path) -> Iterator[Example]:
-    yield from _selfdialogue(folder, 0)
-
-
-def _selfdialogue(folder: Path, offset: int) -> Iterator[Example]:
-    for i, row in enumerate(_jsonl(folder / "self_dialogue.jsonl.gz")):
-        if i % 16 != offset:
-            continue
-        turns = row.get("turns") or row.get("dialog") or []
-        texts = [t if isinstance(t, str) else t.get("text", "") for t in turns][:4]
-        if len(texts) >= 2 and all(t.strip() for t in texts):
-            texts = texts[: len(texts) // 2 * 2]
-            yield _example(
-                "selfdialogue", i, texts[-1], False, None, _alternate(texts[:-1]), "assistant", split="train"
-            )
+                yield example("questions", f"harmfulqa-{number}", question, True, None, group=kind)
 
 
 PUBLIC_SETS = (
-    PublicSet("diasafety", "thu-coai/DiaSafety", "Apache-2.0", diasafety, 9000),
+    PublicSet("diasafety", "thu-coai/DiaSafety", "Apache-2.0", diasafety, 7000),
     PublicSet("toxichat", "abaheti95/ToxiChat", "CC-BY-SA-4.0", toxichat, 2800),
     PublicSet("convabuse", "amandacurry/convabuse", "CC-BY-4.0", convabuse, 2501),
     PublicSet("safetext", "sharonlevy/SafeText", "MIT", safetext, 1500),
-    PublicSet("davidson", "t-davidson/hate-speech-and-offensive-language", "MIT", davidson, 2500),
+    PublicSet("davidson", "t-davidson/hate-speech-and-offensive-language", "MIT", davidson, 2000),
     PublicSet("hatemojibuild", "HannahKirk/Hatemoji", "CC-BY-4.0", hatemojibuild, 2500),
     PublicSet("sbic", "SBIC v2 dev", "CC-BY-4.0", sbic, 2500),
-    PublicSet("edos", "rewire-online/edos", "CC0-1.0", edos, 4000),
-    PublicSet("context-toxicity", "ipavlopoulos/context_toxicity", "Apache-2.0", context_toxicity, 1200),
+    PublicSet("edos", "rewire-online/edos", "CC0-1.0", edos, 2000),
+    PublicSet("context-toxicity", "ipavlopoulos/context_toxicity", "Apache-2.0", context_toxicity, 800),
     PublicSet("harmful-questions", "declare-lab/red-instruct", "Apache-2.0", harmful_questions, 1000),
-    PublicSet("corpora", "abachaa/MedQuAD", "CC-BY-4.0", medquad_questions, 500),
-    PublicSet("squad2", "rajpurkar/SQuAD 2.0 dev", "CC-BY-SA-4.0", squad_questions, 900),
-    PublicSet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", selfdialogue, 1200),
+    PublicSet("corpora", "abachaa/MedQuAD", "CC-BY-4.0", plain_sets.medquad, 1400),
+    PublicSet("corpora", "CIA World Factbook", "CC0-1.0", plain_sets.factbook, 400),
+    PublicSet("topicalchat", "alexa/Topical-Chat", "CDLA-Sharing-1.0", plain_sets.topicalchat, 900),
+    PublicSet("squad2", "rajpurkar/SQuAD 2.0 dev", "CC-BY-SA-4.0", plain_sets.squad_questions, 900),
+    PublicSet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", plain_sets.selfdialogue, 1200),
 )

@@ -99,7 +99,7 @@ class Safety:
         self, windows: Sequence[Window], parts: Sequence[NDArray[np.float32]], text: str, reading: str
     ) -> Scores:
         """parts: of each window the scores of the whole of it, then of each of its sentences."""
-        rows = np.stack([part[0] for part in parts])
+        rows = np.stack([_of_the_text(part[0], window.among) for window, part in zip(windows, parts, strict=True)])
         # Each objective by its own worst window, so that none hides behind one that scores higher on another; a NaN stays.
         worst = rows.max(axis=0)
         places = {}
@@ -121,6 +121,16 @@ class Safety:
     ) -> list[Verdict]:
         """A verdict for each reply to the context, oldest turn first; turns are (role, content) or {"role", "content"}."""
         return [judge(scores, self.policy) for scores in self.scores(_turns(context), replies, role)]
+
+
+def _of_the_text(scores: NDArray[np.float32], among: int) -> NDArray[np.float32]:
+    """What one of so many passages says of the whole text, by Bayes' rule. The classifier knows how often a text is unsafe; the
+    one harmful passage of such a text could be any, so that each alone has that much lower odds to begin with. Without this a
+    harmless text is dropped for being long. 0, 1 and NaN stay what they are; what is no probability does not become one.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[np.float32] = scores / (scores + (1 - scores) * among)
+    return found
 
 
 def _turns(context: Sequence[Turn | Mapping[str, str]]) -> list[Turn]:

@@ -26,6 +26,7 @@ from classifiers.baseline import baseline_scores
 from classifiers.calibration import expected_calibration_error, platt
 from classifiers.card import write_card
 from classifiers.disguise import Words, undisguised
+from classifiers.fairness import Swaps
 from classifiers.features import featurise
 from classifiers.guarantee import guarantees, label_of
 from classifiers.labelled import Example, read_labelled, without_leaks
@@ -34,6 +35,8 @@ from classifiers.policy import OBJECTIVES
 from classifiers.public_sets import read_public
 from classifiers.readout import Readout, Scorer
 from classifiers.supervision import Targets
+from classifiers.swapping import swapped
+from data import FAIRNESS
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
@@ -42,7 +45,8 @@ ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int],
 class Recipe:
     """What was chosen on held-out rows (the card says which). `own_weight`: of our own rows in the loss, so that 28,000 public rows do
     not drown them;
-    `source_rows`: a public set with more training rows than this weighs as if it had this many.
+    `source_rows`: a public set with more training rows than this weighs as if it had this many; `read_rows`: of so many of its
+    training rows the readout is fitted, all have taught the update.
     """
 
     members: int = 3
@@ -54,6 +58,7 @@ class Recipe:
     dropout: float = 0.5
     own_weight: float = 8.0
     source_rows: int = 10_000
+    read_rows: int = 600
     objective_weight: float = 0.5
     adaptation: Adaptation = field(default_factory=Adaptation)
 
@@ -73,10 +78,14 @@ def train(
     """
     recipe = recipe or Recipe()
     started = time.monotonic()
-    examples = with_plain_readings(without_leaks(read_labelled(labelled) + read_public(datasets)))
-    train_rows = [i for i, e in enumerate(examples) if e.split == "train"]
+    examples = without_leaks(read_labelled(labelled) + read_public(datasets))
+    examples += swapped(examples, Swaps.read(FAIRNESS).terms)
+    examples = with_plain_readings(examples)
+    taught = [e for e in examples if e.split == "train"]
     scratch = models.cache_folder() / "training"
-    update = learn_update([examples[i] for i in train_rows], recipe, seed, scratch, progress)
+    update = learn_update(taught, recipe, seed, scratch, progress)
+    examples = to_read(examples, recipe.read_rows)
+    train_rows = [i for i, e in enumerate(examples) if e.split == "train"]
     adapted = time.monotonic()
     backbone = Backbone.load(update=update)
     with progress("reading hidden states", len(examples)) as advance:
@@ -90,17 +99,18 @@ def train(
     calibrate(readout, features, examples)
     scorer = Scorer(readout, OBJECTIVES, models.DEFAULT_MODEL, _version(examples, recipe, seed), update)
     with console.status("measuring"):
-        # Our own pairs alone: every kind of harm is in them, and their labels are whole.
-        rows = [i for i, e in enumerate(examples) if e.split == "calibration" and e.complete]
+        # Our own pairs, in which every kind of harm is, and the public sets: pairs alone are harder than what people say.
+        rows = [i for i, e in enumerate(examples) if e.split == "calibration" and not e.labelled_for]
         unsafe = scorer.scores(features[rows])[:, 0]
         thresholds = guarantees(unsafe, [examples[i] for i in rows], OBJECTIVES, scorer.version)
-        metrics = measure(scorer, features, examples)
+        metrics = measure(scorer, features, examples, taught)
     metrics |= {
         "recipe": asdict(recipe),
         "seed": seed,
         "version": scorer.version,
         "rows": len(examples),
-        "training_rows": dict(Counter(examples[i].source for i in train_rows).most_common()),
+        "training_rows": dict(Counter(e.source for e in taught).most_common()),
+        "readout_rows": len(train_rows),
         "minutes": round((time.monotonic() - started) / 60, 1),
         "adapt_minutes": round((adapted - started) / 60, 1),
         "featurise_minutes": round((featurised - adapted) / 60, 1),
@@ -111,6 +121,17 @@ def train(
     write_card(output / "README.md", metrics, thresholds)
     scorer.save(output)
     return metrics
+
+
+def to_read(examples: Sequence[Example], most: int) -> list[Example]:
+    """All held-out rows, our own, and of each public source at most so many train rows, drawn by hash."""
+    rank: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    train = [e for e in examples if e.split == "train" and not e.complete]
+    for e in sorted(train, key=lambda e: hashlib.sha256(e.id.encode()).digest()):
+        rank[e.id] = seen[e.source]
+        seen[e.source] += 1
+    return [e for e in examples if rank.get(e.id, 0) < most]
 
 
 def with_plain_readings(examples: Sequence[Example]) -> list[Example]:
@@ -234,17 +255,20 @@ def calibrate(readout: Readout, features: Features, examples: Sequence[Example])
     readout.platt = torch.tensor(platt(logits.numpy(), [examples[i].unsafe for i in rows]))
 
 
-def measure(scorer: Scorer, features: Features, examples: Sequence[Example]) -> dict[str, Any]:
-    """AUROC of the classifier and of the baseline on every held-out part, with intervals, and calibration error."""
-    train_rows = [e for e in examples if e.split == "train"]
+def measure(
+    scorer: Scorer, features: Features, examples: Sequence[Example], taught: Sequence[Example]
+) -> dict[str, Any]:
+    """AUROC of the classifier, and of the baseline trained on all that was taught, on every held-out part, with intervals; and
+    calibration error.
+    """
     held_out = [i for i, e in enumerate(examples) if e.split != "train"]
     judged = [examples[i] for i in held_out]
     ours = np.concatenate([scorer.scores(part) for part in np.array_split(features[held_out], 16)])
     hate = 1 + OBJECTIVES.index("hate")
     # A source that labels one objective is judged by the score of that one.
     score = np.where([e.labelled_for == "hate" for e in judged], ours[:, hate], ours[:, 0])
-    plain = baseline_scores(train_rows, judged)
-    own_only = baseline_scores([e for e in train_rows if e.complete], judged)
+    plain = baseline_scores(taught, judged)
+    own_only = baseline_scores([e for e in taught if e.complete], judged)
     labels = np.array([e.unsafe for e in judged])
     groups = np.array([e.group for e in judged])
     table = {}

@@ -42,9 +42,9 @@ def alike(some: list[Window], others: list[Window]) -> bool:
 
 
 def pieces_of(backbone: Backbone, text: str) -> tuple[list[int], list[Span]]:
-    """The tokens of a text, and the token spans of its windows."""
+    """The tokens of a text, and the token spans of its windows and then of its passages."""
     ids, spans = backbone._tokens(text)
-    return ids, module._windows(ids, spans, text)
+    return ids, module._windows(ids) + module._passages(ids, spans, text)
 
 
 def whole_windows(tokens: int) -> int:
@@ -363,6 +363,14 @@ def test_the_prefix_is_the_chat_models_own_template(backbone: Backbone, tokenize
     assert tokenizer.decode(backbone._prefix(ASKED, "assistant")) == own
 
 
+@settings(max_examples=20)
+@given(some_text)
+def test_a_text_that_answers_nothing_is_read_alike_whoever_is_said_to_speak(backbone: Backbone, text: str) -> None:
+    assert backbone.tokens([], text, "assistant") == backbone.tokens([], text, "user")
+    assert alike(backbone.read([], [text], "assistant")[0], backbone.read([], [text], "user")[0])
+    assert backbone.tokens(ASKED, text, "assistant") != backbone.tokens(ASKED, text, "user")
+
+
 def test_the_most_recent_turns_are_kept_when_the_context_is_too_long(backbone: Backbone, tokenizer: Any) -> None:
     turns = [("user", f"turn {i:03}") for i in range(60)]
     read = tokenizer.decode(backbone._prefix(turns, "assistant"))
@@ -382,7 +390,7 @@ def test_of_one_turn_that_is_too_long_the_end_is_kept(backbone: Backbone, tokeni
 def test_a_context_never_takes_more_than_its_share_and_all_of_it_is_read_where_it_fits(
     backbone: Backbone, turns: list[Turn]
 ) -> None:
-    header = backbone._ids("<|im_start|>assistant\n")
+    header = backbone._ids(f"<|im_start|>{'assistant' if turns else 'user'}\n")
     found = len(backbone._prefix(turns, "assistant")) - len(header)
     whole = sum(len(backbone._ids(f"<|im_start|>{role}\n{content}<|im_end|>\n")) for role, content in turns)
     assert found == min(whole, CONTEXT_TOKENS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from classifiers import public_sets
+from classifiers import plain_sets, public_sets
 from classifiers.labelled import Example
 from classifiers.policy import OBJECTIVES
 from classifiers.public_sets import PUBLIC_SETS, PublicSet, read_public
@@ -127,7 +127,20 @@ def harmful_questions(folder: Path) -> None:
 
 
 def corpora(folder: Path) -> None:
-    write_jsonl(folder / "medquad.jsonl.gz", *({"question": f"What is illness {i}?"} for i in range(41)))
+    write_jsonl(
+        folder / "medquad.jsonl.gz",
+        *({"question": f"What is illness {i}?", "answer": f"Illness {i}.  It \n passes."} for i in range(41)),
+    )
+    about = {"title": "Chad - Economy - Chad", "text": "One fact about the country and its people. " * 9}
+    write_jsonl(
+        folder / "factbook_passages.jsonl.gz", about, *([about] * 39), about | {"text": "Too short."}, *([about] * 40)
+    )
+
+
+def topicalchat(folder: Path) -> None:
+    said = [{"message": f"turn {i}"} for i in range(10)]
+    write_json(folder / "conv.json", {"t_1": {"content": said}, "t_2": {"content": said[:2]}})
+    (folder / "conv_valid_freq.json.gz").write_bytes(gzip.compress((folder / "conv.json").read_bytes()))
 
 
 def squad2(folder: Path) -> None:
@@ -152,6 +165,7 @@ MADE_UP: dict[str, Callable[[Path], None]] = {
     "context-toxicity": context_toxicity,
     "harmful-questions": harmful_questions,
     "corpora": corpora,
+    "topicalchat": topicalchat,
     "squad2": squad2,
     "selfdialogue": selfdialogue,
 }
@@ -252,17 +266,41 @@ def test_harmful_questions_are_the_users_and_those_our_policy_allows_are_left_ou
 
 def test_medquad_gives_every_twentieth_question_as_harmless(folder: Path) -> None:
     expected = [(f"What is illness {i}?", False, NONE) for i in (0, 20, 40)]
-    assert said(public_sets.medquad_questions(folder / "corpora")) == expected
+    found = [e for e in plain_sets.medquad(folder / "corpora") if e.source == "questions"]
+    assert said(iter(found)) == expected
+
+
+def test_medquad_gives_the_beginnings_of_other_answers_as_harmless_replies(folder: Path) -> None:
+    found = [e for e in plain_sets.medquad(folder / "corpora") if e.source == "answers"]
+    assert [e.context for e in found] == [(("user", f"What is illness {i}?"),) for i in (10, 30)]
+    for e, i in zip(found, (10, 30), strict=True):
+        assert e.reply in (f"Illness {i}.", f"Illness {i}. It passes.")
+        assert (e.role, e.unsafe) == ("assistant", False)
+
+
+def test_the_factbook_answers_a_question_about_the_country_in_at_most_eight_sentences(folder: Path) -> None:
+    first, last = plain_sets.factbook(folder / "corpora")
+    assert first.context == last.context == (("user", "What can you tell me about Chad Economy?"),)
+    assert first.reply == " ".join(["One fact about the country and its people."] * first.reply.count("."))
+    assert 1 <= first.reply.count(".") <= plain_sets.ANSWER_SENTENCES
+    assert not first.unsafe
+
+
+def test_topicalchat_gives_every_sixth_turn_after_up_to_three_before_it_grouped_by_conversation(folder: Path) -> None:
+    first, second = plain_sets.topicalchat(folder / "topicalchat")
+    assert (first.reply, first.context) == ("turn 2", (("assistant", "turn 0"), ("user", "turn 1")))
+    assert (second.reply, len(second.context)) == ("turn 8", 3)
+    assert {(e.group, e.role, e.unsafe) for e in (first, second)} == {("topicalchat:t_1", "assistant", False)}
 
 
 def test_squad_gives_every_tenth_question_of_a_paragraph_grouped_by_article(folder: Path) -> None:
-    found = list(public_sets.squad_questions(folder / "squad2"))
+    found = list(plain_sets.squad_questions(folder / "squad2"))
     assert said(found) == [("What is 0?", False, NONE), ("What is 10?", False, NONE)]
     assert {e.group for e in found} == {"questions:Normandy"}
 
 
 def test_selfdialogue_gives_the_opening_of_every_sixteenth_dialog(folder: Path) -> None:
-    first, second = public_sets.selfdialogue(folder / "selfdialogue")
+    first, second = plain_sets.selfdialogue(folder / "selfdialogue")
     assert (first.reply, first.context) == (
         "fine",
         (("user", "hi"), ("assistant", "hello"), ("user", "how are you?")),
@@ -274,7 +312,7 @@ def test_selfdialogue_gives_the_opening_of_every_sixteenth_dialog(folder: Path) 
 def test_plain_dialog_is_held_out_and_holds_other_dialogs_than_are_trained_on(folder: Path) -> None:
     dialogs = [{"turns": [f"hi {i}", f"hello {i}"]} for i in range(64)]
     write_jsonl(folder / "selfdialogue" / "self_dialogue.jsonl.gz", *dialogs)
-    found = public_sets.plain_dialog(folder)
+    found = plain_sets.plain_dialog(folder)
     assert [e.reply for e in found] == [f"hello {i}" for i in (8, 24, 40, 56)]
     assert {(e.source, e.split, e.unsafe, e.role) for e in found} == {
         ("plain dialog", "validation", False, "assistant")
@@ -287,7 +325,7 @@ def test_plain_dialog_is_held_out_and_holds_other_dialogs_than_are_trained_on(fo
 
 def test_plain_dialog_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        public_sets.plain_dialog(tmp_path)
+        plain_sets.plain_dialog(tmp_path)
 
 
 def test_all_sets_together_have_unique_ids_known_objectives_and_no_test_rows(folder: Path) -> None:
@@ -311,11 +349,12 @@ def test_a_missing_folder_is_an_error_that_names_the_set_and_its_upstream(folder
     with pytest.raises(FileNotFoundError) as error:
         read_public(folder)
     assert f"{public_set.name} (from {public_set.upstream})" in str(error.value)
-    assert str(error.value).count("(from ") == 1
+    assert str(error.value).count("(from ") == sum(s.name == public_set.name for s in PUBLIC_SETS)
 
 
 def test_every_set_names_its_upstream_and_licence() -> None:
-    assert len({s.name for s in PUBLIC_SETS}) == len(PUBLIC_SETS) == len(MADE_UP)
+    assert len({s.upstream for s in PUBLIC_SETS}) == len(PUBLIC_SETS)
+    assert {s.name for s in PUBLIC_SETS} == set(MADE_UP)
     assert all(s.upstream and s.licence and s.max > 0 for s in PUBLIC_SETS)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from classifiers import safety as module
+from classifiers import safety as safety_module
 from classifiers.backbone import WINDOW_TOKENS, Backbone, Window
 from classifiers.labelled import Turn
 from classifiers.models import DamagedWeights
@@ -158,6 +159,33 @@ def test_the_worst_window_decides() -> None:
         [verdict] = safety_of({LONG: rows}).judge([], [LONG])
         assert verdict.because == ("hate",)
         assert verdict.unsafe == pytest.approx(0.9, abs=1e-3)
+
+
+def passages_of(rows: Sequence[Row]) -> Safety:
+    """The classifier where a long text has a harmless window of the whole, and passages of these scores."""
+    windows = [window(row())] + [replace(window(r), among=len(rows)) for r in rows]
+    return Safety(Reader({LONG: windows}), Passing(), policy_of())
+
+
+def test_a_passage_that_is_surely_unsafe_drops_the_text_however_long_it_is() -> None:
+    for count in (2, 5, 30):
+        [verdict] = passages_of([row(hate=0.99)] + [row(hate=0.1)] * (count - 1)).judge([], [LONG])
+        assert verdict.because == ("hate",)
+
+
+def test_a_passage_among_many_has_lower_odds_than_a_text_of_its_own() -> None:
+    [alone], [among] = (passages_of([row(hate=0.6)] * count).scores([], [LONG]) for count in (1, 3))
+    odds = 0.6 / 0.4
+    assert alone["hate"] == pytest.approx(0.6, abs=1e-3)
+    assert among["hate"] == pytest.approx(odds / 3 / (1 + odds / 3), abs=1e-3)
+    assert among.unsafe == among["hate"]
+
+
+@settings(max_examples=100)
+@given(score=st.floats(allow_nan=True, width=32).filter(lambda s: not 0 <= s <= 1), among=st.integers(1, 50))
+def test_a_passage_whose_score_is_no_probability_never_gets_one(score: float, among: int) -> None:
+    [found] = safety_module._of_the_text(np.array([score], np.float32), among)
+    assert not 0 <= found <= 1
 
 
 def test_each_objective_and_the_overall_probability_have_their_own_worst_window() -> None:

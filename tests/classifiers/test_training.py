@@ -455,7 +455,7 @@ def test_a_whole_run_writes_weights_thresholds_metrics_and_a_card_that_load_agai
     assert safety.judge([], ["a cruel word"])[0].scores.keys() == set(OBJECTIVES)
 
 
-def test_a_run_sets_thresholds_on_our_own_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):
+def test_a_run_sets_thresholds_on_all_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):
     version = toy_run("out")["version"]
     table = json.loads((tmp_path / "out" / "thresholds.json").read_text())
     assert table["data"] == version
@@ -463,10 +463,10 @@ def test_a_run_sets_thresholds_on_our_own_calibration_rows_for_every_preset_and_
     for preset, alpha in ALPHAS.items():
         assert table[preset].keys() == {ALL, *OBJECTIVES}
         assert len({row["threshold"] for row in table[preset].values()}) == 1
-        for name in (ALL, "harassment"):
+        for name, unsafe in ((ALL, sum(e.unsafe for e in own) + 4), ("harassment", sum(e.unsafe for e in own))):
             row = table[preset][name]
-            assert (row["alpha"], row["n"]) == (alpha, sum(e.unsafe for e in own))
-            assert row["safe"] == sum(not e.unsafe for e in own)
+            assert (row["alpha"], row["n"]) == (alpha, unsafe)
+            assert row["safe"] == sum(not e.unsafe for e in own) + 4
         assert table[preset]["weapons"]["n"] == 0
 
 
