@@ -78,7 +78,9 @@ def create_app(corridor: Corridor) -> FastAPI:
         if len(request.messages) > settings.max_messages:
             raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
         line = {"id": request.id, "messages": [m.plain() for m in request.messages], "candidates": request.candidates}
-        found = await worker.run(lambda: screen_line(corridor.screen, line, request.explain))
+        found = await worker.run(
+            lambda: screen_line(corridor.screen, line, corridor.explain if request.explain else None)
+        )
         if any(UNSCORED in row["because"] for row in [*found["verdicts"], found["prompt"] or {"because": []}]):
             raise HTTPException(503, "a text could not be judged")
         return found

@@ -29,27 +29,41 @@ Judge = Callable[[Sequence[Turn], Sequence[str], str], Sequence[Verdict]]
 """(context, texts, role of who says them) to one verdict a text."""
 
 
-def screen_line(judge: Judge, line: Mapping[str, Any], explain: bool = False) -> dict[str, Any]:
+Explain = Callable[[Sequence[Turn], str, Verdict, str], Verdict]
+"""(context, text, its verdict, role of who says it) to the verdict with its reasons looked into."""
+
+
+def screen_line(judge: Judge, line: Mapping[str, Any], explain: Explain | None = None) -> dict[str, Any]:
     """Verdicts for the candidates of a line, their ranks (1 is best, None when dropped) and the pick (index or None).
 
     Ranked by how safe they are: no generator's likelihoods are known here. The user's last turn gets a verdict of its own,
-    `prompt` (None without one); without candidates it is also the text that is judged. `explain` adds the reasons.
+    `prompt` (None without one); without candidates it is also the text that is judged. With `explain` each verdict has its reasons,
+    those of dropped texts looked into.
     """
     turns: list[Turn] = [(m["role"], m["content"]) for m in line.get("messages") or []]
     asked = bool(turns) and turns[-1][0] == "user"
     prompt = judge(turns[:-1], [turns[-1][1]], "user")[0] if asked else None
     candidates = line.get("candidates")
-    verdicts = judge(turns, candidates, "assistant") if candidates else [prompt] if prompt else []
+    verdicts = list(judge(turns, candidates, "assistant")) if candidates else []
+    if explain:
+        verdicts = [
+            explain(turns, text, v, "assistant") if v.dropped else v
+            for text, v in zip(candidates or [], verdicts, strict=True)
+        ]
+        if prompt and prompt.dropped:
+            prompt = explain(turns[:-1], turns[-1][1], prompt, "user")
+    if not candidates:
+        verdicts = [prompt] if prompt else []
     order = sorted((i for i, v in enumerate(verdicts) if not v.dropped), key=lambda i: verdicts[i].unsafe)
     ranks: list[int | None] = [None] * len(verdicts)
     for place, i in enumerate(order, 1):
         ranks[i] = place
     return {
         "id": line.get("id"),
-        "verdicts": [_row(v, explain) for v in verdicts],
+        "verdicts": [_row(v, explain is not None) for v in verdicts],
         "ranks": ranks,
         "pick": order[0] if order else None,
-        "prompt": _row(prompt, explain) if prompt else None,
+        "prompt": _row(prompt, explain is not None) if prompt else None,
     }
 
 

@@ -14,7 +14,7 @@ from service.decisions import Decision, Judged, Reply, chief_objective
 from service.evidence import before_question, look_up, question_of, steered, with_evidence
 from service.generator import Candidate, Generator, Message, PromptTooLong, Sampling
 from service.ranking import rank
-from service.screening import screen
+from service.screening import explain, screen
 from service.settings import Settings
 
 
@@ -96,6 +96,10 @@ class Corridor:
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:
         """One verdict a text, under the corridor's policy and time limit; never raises (law 1)."""
         return screen(self.safety, self.policy, context, texts, self.settings.screen_seconds, role)
+
+    def explain(self, context: Sequence[Turn], text: str, verdict: Verdict, role: str) -> Verdict:
+        """The verdict with its reasons looked into, where the classifier can; never raises."""
+        return explain(self.safety, context, text, verdict, role)
 
     def _sample(
         self, messages: Sequence[Message], hits: Sequence[Hit], wants: Wants, seed: int, attempt: int

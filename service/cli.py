@@ -86,7 +86,9 @@ def screen(
         sink = output.open("w", encoding="utf-8") if output else None
         with _progress("screening", len(lines)) as advance:
             for line in lines:
-                row = json.dumps(screen_line(safety.judge, line, explain), ensure_ascii=False)
+                row = json.dumps(
+                    screen_line(safety.judge, line, safety.explain if explain else None), ensure_ascii=False
+                )
                 print(row, file=sink, flush=True)
                 advance(1)
         if sink:

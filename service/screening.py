@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
 from classifiers.labelled import Turn
@@ -36,6 +37,19 @@ def screen(
             log.error("the scorer answered with %s instead of %d rows", type(scored).__name__, len(texts))
         return [unscored() for _ in texts]
     return [judge(scores, policy) for scores in scored]
+
+
+def explain(scorer: SafetyScorer, context: Sequence[Turn], text: str, verdict: Verdict, role: str) -> Verdict:
+    """The verdict with its reasons looked into, where the scorer can do that; as it is where it cannot or fails. Never raises."""
+    look = getattr(scorer, "explain", None)
+    if look is None:
+        return verdict
+    try:
+        found: Verdict = look(context, text, verdict, role)
+    except Exception as error:
+        log.error("explaining failed with %s", describe(error))
+        return verdict
+    return replace(verdict, reasons=found.reasons)
 
 
 def _scored(

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from classifiers import safety as module
-from classifiers import safety as safety_module
 from classifiers.backbone import WINDOW_TOKENS, Backbone, Window
 from classifiers.labelled import Turn
 from classifiers.models import DamagedWeights
@@ -184,7 +183,7 @@ def test_a_passage_among_many_has_lower_odds_than_a_text_of_its_own() -> None:
 @settings(max_examples=100)
 @given(score=st.floats(allow_nan=True, width=32).filter(lambda s: not 0 <= s <= 1), among=st.integers(1, 50))
 def test_a_passage_whose_score_is_no_probability_never_gets_one(score: float, among: int) -> None:
-    [found] = safety_module._of_the_text(np.array([score], np.float32), among)
+    [found] = module._of_the_text(np.array([score], np.float32), among)
     assert not 0 <= found <= 1
 
 
@@ -406,6 +405,63 @@ def test_a_sentence_that_cannot_be_scored_is_not_quoted_for_another() -> None:
     [reason] = spoken([window(row(hate=0.75), (0, 25), inside)]).reasons
     assert reason.place is not None
     assert reason.place.sentence == "I hate you!"
+
+
+def read_again(alone: Mapping[str, Row], without: Mapping[str, Row], speech: str = SPEECH) -> Safety:
+    """The classifier where a text of several sentences blames the first of them, and each read alone, or the text without it,
+    has these scores.
+    """
+    texts = {
+        speech: [
+            window(row(hate=0.9, weapons=0.8), (0, len(speech)), {sentences(speech)[0]: row(hate=0.9, weapons=0.9)})
+        ]
+    }
+    for start, end in sentences(speech):
+        texts[speech[start:end]] = [window(alone.get(speech[start:end], row()))]
+        texts[speech[:start] + speech[end:]] = [window(without.get(speech[start:end], row(hate=0.5, weapons=0.5)))]
+    return Safety(Reader(texts), Passing(), policy_of())
+
+
+def test_an_explained_verdict_quotes_the_sentence_that_is_harmful_alone_and_without_which_the_rest_is_not() -> None:
+    safety = read_again(
+        alone={"I hate you!": row(hate=0.9), "Buy a gun.": row(weapons=0.9), "Bye.": row(hate=0.8)},
+        without={"I hate you!": row(hate=0.1, weapons=0.5), "Buy a gun.": row(hate=0.5, weapons=0.1)},
+    )
+    [verdict] = safety.judge([], [SPEECH])
+    assert {r.place.sentence for r in verdict.reasons if r.place} == {"Hello there."}
+    found = safety.explain([], SPEECH, verdict)
+    assert [(r.objective, r.place) for r in found.reasons] == [
+        ("hate", Place("I hate you!", 14, 25, "raw")),
+        ("weapons", Place("Buy a gun.", 26, 36, "raw")),
+    ]
+    assert replace(found, reasons=()) == replace(verdict, reasons=())
+
+
+def test_the_only_sentence_of_a_text_needs_no_second_reading() -> None:
+    safety = safety_of({"I hate you!": [row(hate=0.9)]})
+    [verdict] = safety.judge([], ["I hate you!"])
+    asked = len(safety.backbone.asked)
+    assert safety.explain([], "I hate you!", verdict) == verdict
+    assert len(safety.backbone.asked) == asked
+
+
+def test_of_a_text_with_very_many_sentences_those_near_the_place_are_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EXPLAINED", 2)
+    safety = read_again(alone={"Bye.": row(hate=0.9), "I hate you!": row(hate=0.8)}, without={})
+    [verdict] = safety.judge([], [SPEECH])
+    found = safety.explain([], SPEECH, verdict)
+    assert found.reasons[0].place == Place("I hate you!", 14, 25, "raw")
+    assert not any(reply == "Bye." for _, reply, _ in safety.backbone.asked)
+
+
+def test_on_a_true_reader_an_explained_place_is_a_sentence_of_the_text(safety: Safety) -> None:
+    [verdict] = safety.judge(CONTEXT, [SPEECH])
+    for reason in safety.explain(CONTEXT, SPEECH, verdict).reasons:
+        assert reason.place is not None
+        assert (reason.place.start, reason.place.end) in sentences(SPEECH)
+        assert reason.place.sentence == SPEECH[reason.place.start : reason.place.end]
 
 
 @pytest.mark.parametrize(

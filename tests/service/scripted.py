@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
-from classifiers import OBJECTIVES, Policy, Safety, load_policy
+from classifiers import OBJECTIVES, Policy, Safety, Verdict, load_policy
 from retrieval import Document, Index
 from service.chat import Corridor
 from service.generator import Candidate, Message, PromptTooLong, Sampling
@@ -155,3 +155,6 @@ class JudgingSafety(ScriptedSafety, Safety):
     def __init__(self, scores: Scores | None = None, policy: Policy = POLICY) -> None:
         super().__init__(scores)
         self.policy = policy
+
+    def explain(self, context: Sequence[Any], text: str, verdict: Verdict, role: str = "assistant") -> Verdict:
+        return verdict

@@ -11,8 +11,33 @@ from tests.service.scripted import JudgingSafety, scores_of
 USER = {"role": "user", "content": "Hello?"}
 
 
+def as_it_is(context, text, verdict, role):
+    return verdict
+
+
 def screened(line, scores=None, explain=False):
-    return screen_line(JudgingSafety(scores).judge, line, explain)
+    return screen_line(JudgingSafety(scores).judge, line, as_it_is if explain else None)
+
+
+def test_the_reasons_of_dropped_texts_are_looked_into_and_only_of_those():
+    looked = []
+
+    def look(context, text, verdict, role):
+        looked.append((list(context), text, verdict.dropped, role))
+        return verdict
+
+    line = {"messages": [{"role": "user", "content": "A bomb?"}], "candidates": ["A bomb.", "Tea.", "Bombs."]}
+    screen_line(JudgingSafety({"omb": {"violence": 0.9}}).judge, line, look)
+    asked = [("user", "A bomb?")]
+    assert looked == [
+        (asked, "A bomb.", True, "assistant"),
+        (asked, "Bombs.", True, "assistant"),
+        ([], "A bomb?", True, "user"),
+    ]
+    looked.clear()
+    row = screen_line(JudgingSafety({"omb": {"violence": 0.9}}).judge, {"messages": line["messages"]}, look)
+    assert looked == [([], "A bomb?", True, "user")]
+    assert row["verdicts"] == [row["prompt"]]
 
 
 def test_a_line_out_has_the_shape_of_the_design():

@@ -4,13 +4,14 @@ import logging
 import math
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers import OBJECTIVES, judge, unscored
-from service.screening import MAX_HUNG, screen
+from classifiers import OBJECTIVES, Place, judge, unscored
+from service.screening import MAX_HUNG, explain, screen
 from tests.service.scripted import POLICY, ScriptedSafety, scores_of
 
 CONTEXT = [("user", "Hello")]
@@ -156,3 +157,30 @@ def test_where_no_thread_can_be_started_nothing_passes_and_no_room_is_lost(monke
         for _ in range(MAX_HUNG + 1):
             assert screened({}, ["text"]) == [unscored()]
     assert not screened({}, ["text"])[0].dropped
+
+
+class Looking:
+    """A scorer that can look into a verdict's reasons, or fails at it."""
+
+    def __init__(self, look):
+        self.explain = look
+
+
+def test_reasons_are_looked_into_where_the_scorer_can():
+    verdict = judge(scores_of(hate=0.9), POLICY)
+    (reason,) = verdict.reasons
+    better = replace(verdict, reasons=(replace(reason, place=Place("You fool.", 3, 12, "raw")),))
+    assert explain(Looking(lambda *given: better), [], "Oh you fool.", verdict, "user") == better
+    assert explain(object(), [], "Oh you fool.", verdict, "user") == verdict
+
+
+def test_looking_into_reasons_never_raises_and_never_changes_what_was_decided():
+    verdict = judge(scores_of(hate=0.9), POLICY)
+
+    def fails(*given):
+        raise RuntimeError("secret text")
+
+    assert explain(Looking(fails), [], "You fool.", verdict, "user") == verdict
+    kept = judge(scores_of(), POLICY)
+    found = explain(Looking(lambda *given: kept), [], "You fool.", verdict, "user")
+    assert (found.dropped, found.because, found.scores) == (verdict.dropped, verdict.because, verdict.scores)
