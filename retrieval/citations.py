@@ -55,12 +55,15 @@ class Citation:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the reply, text == reply[start:end], and its citation: None when nothing found supports it."""
+    """A claim of the reply, text == reply[start:end], and its citation: None when nothing found supports it. `support`, in [0, 1]:
+    the best that was found, cited or not.
+    """
 
     start: int
     end: int
     text: str
     citation: Citation | None = None
+    support: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class Grounding:
         """
         return self.supported_count / self.claim_count if self.claims else None
 
+    @property
+    def support(self) -> float | None:
+        """The support of the weakest claim, in [0, 1]; None for a reply without claims."""
+        return min((claim.support for claim in self.claims), default=None)
+
 
 def ground(
     text: str,
@@ -99,12 +107,14 @@ def ground(
     weight: Weight | None = None,
     threshold: float = 0.6,
     k: int = 5,
+    all_sentences: bool = False,
 ) -> Grounding:
     """Looks every claim of a reply up and cites the best quote whose support is at least `threshold`.
 
     `question` is what the reply answers: it helps the search and says what "it" means. `weight` gives a token's idf; by
     default the retriever's own `weight`, or 1 for every token when it has none. Of equally good quotes the shorter
-    wins. Raises ValueError when the threshold is not in (0, 1] or k is below 1.
+    wins. `all_sentences`: each sentence with a letter or digit in it is taken for a claim, whatever its form. Raises ValueError
+    when the threshold is not in (0, 1] or k is below 1.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
@@ -115,9 +125,9 @@ def ground(
     before = ""
     for start, end in sentences(text):
         sentence = text[start:end]
-        if is_claim(sentence):
-            citation = _cite(text, (start, end), retriever, question, before, weigh, threshold, k)
-            claims.append(Claim(start, end, sentence, citation))
+        if is_claim(sentence) or (all_sentences and any(map(str.isalnum, sentence))):
+            citation, best = _cite(text, (start, end), retriever, question, before, weigh, threshold, k)
+            claims.append(Claim(start, end, sentence, citation, best))
         # What "it" means was last named by the nearest sentence that names something.
         before = sentence if names(sentence) or not before else before
     return Grounding(tuple(claims))
@@ -134,23 +144,27 @@ def coverage(question: str, passage: Passage, weight: Weight) -> float:
 
 def _cite(
     text: str, span: Span, retriever: Retriever, question: str, before: str, weight: Weight, threshold: float, k: int
-) -> Citation | None:
+) -> tuple[Citation | None, float]:
+    """The best citation of a claim, if any, and the best support that any true quote gives it."""
     claim = text[span[0] : span[1]]
     if len(claim) > _LONGEST_CLAIM:
-        return None
+        return None, 0.0
     referents = _referents(claim, question, before)
     best: tuple[tuple[float, int, float], Citation] | None = None
     for hit in _candidates(claim, retriever, question, before if _POINTING.match(claim) else "", k):
         for quote in _quotes(hit.passage):
             score = _quote_support(claim, quote, referents, weight)
-            if not score >= threshold:
+            if math.isnan(score) or score <= 0:
                 continue
             citation = Citation(*span, claim, _as_quote(hit.passage, quote), score, hit.score)
             rank = (round(score, 6), -len(citation.quote.text), hit.score)
             # Law 4 is checked before a citation may win, so that a false one does not push out a true one.
             if (best is None or rank > best[0]) and _is_true(citation, text, retriever):
                 best = rank, citation
-    return best[1] if best else None
+    if best is None:
+        return None, 0.0
+    found = best[1]
+    return (found if found.score >= threshold else None), found.score
 
 
 def _candidates(claim: str, retriever: Retriever, question: str, before: str, k: int) -> list[Hit]:

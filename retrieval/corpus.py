@@ -1,22 +1,21 @@
 """Files in, documents out; documents in, passages with exact character offsets out.
 
-Knows file formats (md, txt, jsonl) and how long a passage is. Does not know about tokens, ranking or indexes.
+Knows folders, ids and how long a passage is. What a file's bytes say is known in `formats.py`; tokens, ranking and indexes are
+not known here.
 """
 
-import json
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from retrieval.formats import SUFFIXES, Unreadable, read_texts, suffix_of
 from retrieval.sentences import Span, sentences
-
-SUFFIXES = (".md", ".txt", ".jsonl")
 
 # A run without white space longer than this many characters per asked word (base64, some scripts) is cut anywhere.
 _CHARACTERS_PER_WORD = 20
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"\S+")
 
 
@@ -59,19 +58,18 @@ class Skipped:
 def read_documents(
     paths: Iterable[str | Path] | str | Path, progress: Callable[[Path], None] | None = None
 ) -> tuple[list[Document], list[Skipped]]:
-    """Reads files and folders (recursive, in sorted order, hidden names ignored) of .md, .txt and .jsonl.
+    """Reads files, folders (recursive, in sorted order, hidden names ignored) and globs ("notes/**/*.md") of Markdown, plain text,
+    HTML, PDF, CSV and JSON Lines, gzipped ones too.
 
-    A .jsonl line is {"text", "id"?, "title"?, "source"?, "url"?}. What cannot be read is listed with its reason, never
+    A line of JSON is {"text", "id"?, "title"?, "source"?, "url"?}; a row of CSV has such columns, or all its cells are its text. What cannot be read is listed with its reason, never
     dropped in silence; one bad line does not cost the others. Files of other suffixes are passed over unless they are
     named directly. A document whose id is taken gets "-2", "-3", … so nothing is lost. `progress` is called with each
     file when it is done.
 
     Raises FileNotFoundError, naming the path, when a given path does not exist.
     """
-    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    for path in given:
-        if not path.exists():
-            raise FileNotFoundError(f"no such file or folder: {path}")
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = [path for name in named for path in _expanded(name)]
     skipped: list[Skipped] = []
     found: list[Document] = []
     seen: set[Path] = set()
@@ -84,7 +82,7 @@ def read_documents(
                 continue
             seen.add(file.resolve())
             name = file.relative_to(path) if file != path else Path(file.name)
-            documents, problems = _read(file, name.with_suffix("").as_posix())
+            documents, problems = _read(file, _without_suffixes(name).as_posix())
             found += documents
             skipped += problems
             if progress is not None:
@@ -148,96 +146,46 @@ def _parts(word: Span, words: int) -> Iterator[Span]:
             yield cut, min(cut + _CHARACTERS_PER_WORD, end)
 
 
+def _without_suffixes(name: Path) -> Path:
+    return name.with_suffix("").with_suffix("") if name.suffix.lower() == ".gz" else name.with_suffix("")
+
+
+def _expanded(name: str | Path) -> list[Path]:
+    path = Path(name)
+    if path.exists():
+        return [path]
+    found = [Path(each) for each in sorted(glob.glob(str(name), recursive=True))] if glob.has_magic(str(name)) else []
+    if not found:
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    return found
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and suffix_of(Path(name)) in SUFFIXES:
                 yield Path(root) / name
 
 
 def _read(file: Path, name: str) -> tuple[list[Document], list[Skipped]]:
     """One file's documents and what was wrong with it. `name` is the id that a whole file gets."""
-    suffix = file.suffix.lower()
-    if suffix not in SUFFIXES:
-        return [], [Skipped(str(file), f"unknown kind {suffix or 'without suffix'}: expected {', '.join(SUFFIXES)}")]
-    try:
-        if file.exists() and not file.is_file():
-            return [], [Skipped(str(file), "not a regular file")]
-        raw = file.read_bytes()
-    except OSError as error:
-        return [], [Skipped(str(file), f"unreadable: {error.strerror or error}")]
-    if b"\0" in raw:
-        return [], [Skipped(str(file), "binary, or text that is not UTF-8")]
-    if not raw.strip():
-        return [], [Skipped(str(file), "empty")]
-    if suffix == ".jsonl":
-        return _read_lines(file, raw)
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        return [], [Skipped(str(file), f"not UTF-8 (byte {error.start})")]
-    if not text.strip():
-        return [], [Skipped(str(file), "empty")]
-    title = (_heading(text) if suffix == ".md" else None) or file.stem
-    return [Document(id=name, title=title, text=text, path=str(file))], []
-
-
-def _heading(text: str) -> str | None:
-    found = re.search(r"^# +(\S.*)$", text, flags=re.MULTILINE)
-    return found.group(1).strip() if found else None
-
-
-def _read_lines(file: Path, raw: bytes) -> tuple[list[Document], list[Skipped]]:
     documents: list[Document] = []
     skipped: list[Skipped] = []
-    # Split at \n alone, in bytes: U+2028 is allowed inside JSON strings, and one undecodable line must not cost the
-    # file.
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            documents.append(_document(line.decode("utf-8"), file, number))
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # undecodable, bad JSON, bad fields; nested beyond the parser's depth
-            skipped.append(Skipped(str(file), f"line {number}: {_reason(error)}"))
+    if file.exists() and not file.is_file():
+        return [], [Skipped(str(file), "not a regular file")]
+    stem = Path(name).name
+    try:
+        for found in read_texts(file):
+            if isinstance(found, Unreadable):
+                skipped.append(Skipped(str(file), found.reason))
+                continue
+            own = found.id or (name if found.number is None else f"{stem}:{found.number}")
+            title = found.title or (stem if found.number is None else own)
+            documents.append(Document(own, title, found.text, found.url, found.source, str(file)))
+    except OSError as error:
+        skipped.append(Skipped(str(file), f"unreadable: {error.strerror or error}"))
     return documents, skipped
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 (byte {error.start} of the line)"
-    if isinstance(error, json.JSONDecodeError):
-        return f"bad JSON: {error.msg} at character {error.pos}"
-    return str(error)
-
-
-def _document(line: str, file: Path, number: int) -> Document:
-    row = json.loads(line)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected a JSON object, not {type(row).__name__}")
-    if "text" not in row:
-        raise ValueError('missing field "text"')
-    for key in ("text", "title", "source", "url"):
-        if row.get(key) is not None and not isinstance(row[key], str):
-            raise ValueError(f'field "{key}" must be a string')
-    if isinstance(row.get("id"), bool | float | list | dict):
-        raise ValueError('field "id" must be a string or a whole number')
-    # A lone surrogate (JSON may escape one) cannot be written as UTF-8 later on.
-    clean = {key: _SURROGATE.sub("\ufffd", str(value)) for key, value in row.items() if value is not None}
-    if not clean.get("text", "").strip():
-        raise ValueError("empty text")
-    name = clean.get("id") or f"{file.stem}:{number}"
-    return Document(
-        id=name,
-        title=clean.get("title") or name,
-        text=clean["text"],
-        url=clean.get("url", ""),
-        source=clean.get("source", ""),
-        path=str(file),
-    )
 
 
 def _distinct(documents: list[Document]) -> list[Document]:

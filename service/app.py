@@ -19,6 +19,7 @@ from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.faults import describe
 from service.generator import PromptTooLong, Sampling
+from service.grounding import ground_line
 from service.settings import Settings
 from service.worker import QueueFull, Worker
 
@@ -84,6 +85,20 @@ def create_app(corridor: Corridor) -> FastAPI:
         if any(UNSCORED in row["because"] for row in [*found["verdicts"], found["prompt"] or {"because": []}]):
             raise HTTPException(503, "a text could not be judged")
         return found
+
+    @app.post("/v1/ground")
+    async def ground(request: requests.GroundRequest) -> dict[str, Any]:
+        if len(request.messages) > settings.max_messages:
+            raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
+        line = {
+            "id": request.id,
+            "text": request.text,
+            "messages": [m.plain() for m in request.messages],
+            "sources": request.sources,
+        }
+        return await worker.run(
+            lambda: ground_line(line, corridor.index, settings.support_threshold, request.all_sentences)
+        )
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -17,12 +17,24 @@ class BadLine(ValueError):
     """A line cannot be judged; the message names file, line and field."""
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The checked lines of a JSON Lines file. Raises `BadLine`, FileNotFoundError."""
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each line of a JSON Lines file that is not blank, with "FILE:NUMBER". Raises `BadLine`, FileNotFoundError."""
     # Split at \n alone, in bytes: U+2028 is allowed inside JSON strings.
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
-            yield _checked(line, f"{path.name}:{number}")
+            where = f"{path.name}:{number}"
+            try:
+                yield where, json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise BadLine(f"{where}: not UTF-8 (byte {error.start} of the line)") from error
+            except (ValueError, RecursionError) as error:
+                raise BadLine(f"{where}: not JSON: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The checked lines of a JSON Lines file. Raises `BadLine`, FileNotFoundError."""
+    for where, row in json_lines(path):
+        yield _checked(row, where)
 
 
 Judge = Callable[[Sequence[Turn], Sequence[str], str], Sequence[Verdict]]
@@ -89,13 +101,7 @@ def _row(verdict: Verdict, explain: bool) -> dict[str, Any]:
     return row
 
 
-def _checked(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadLine(f"{where}: not UTF-8 (byte {error.start} of the line)") from error
-    except (ValueError, RecursionError) as error:
-        raise BadLine(f"{where}: not JSON: {error}") from error
+def _checked(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadLine(f"{where}: a line must be a JSON object")
     messages, candidates = row.get("messages"), row.get("candidates")

@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line: `winnow serve|chat|screen|ground|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
 
 import json
 import logging
@@ -90,6 +90,36 @@ def screen(
                     screen_line(safety.judge, line, safety.explain if explain else None), ensure_ascii=False
                 )
                 print(row, file=sink, flush=True)
+                advance(1)
+        if sink:
+            sink.close()
+
+
+@app.command(epilog="Example: winnow ground answers.jsonl --index my-index --output grounded.jsonl")
+def ground(
+    file: Annotated[Path, typer.Argument(help="JSON Lines: id, text, messages, sources; or a text file")],
+    index: IndexOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="default: standard output")] = None,
+    all_sentences: Annotated[
+        bool, typer.Option("--all-sentences", help="take every sentence for a claim, greetings too")
+    ] = False,
+) -> None:
+    """Attach sources to your own text: each claim with its support, label and citation.
+
+    A line in: {"id", "text", "messages"?: what the text answers, "sources"?: ["...", ...] that replace the index}.
+    """
+    with _plain_errors():
+        from service.assembly import load_index
+        from service.grounding import ground_line, read_texts
+
+        lines = list(read_texts(file))
+        settings = _settings(index=index)
+        searched = load_index(settings)
+        sink = output.open("w", encoding="utf-8") if output else None
+        with _progress("grounding", len(lines)) as advance:
+            for line in lines:
+                row = ground_line(line, searched, settings.support_threshold, all_sentences)
+                print(json.dumps(row, ensure_ascii=False), file=sink, flush=True)
                 advance(1)
         if sink:
             sink.close()

@@ -19,6 +19,7 @@ from pydantic import (
 
 from service.generator import Message
 
+MAX_SOURCES = 64
 MAX_CANDIDATES = 64
 
 Json = dict[str, Any]
@@ -183,3 +184,15 @@ class ScreenRequest(BaseModel):
         if self.candidates is None and not (self.messages and self.messages[-1].role == "user"):
             raise ValueError("give candidates, or messages that end with the user's turn")
         return self
+
+
+class GroundRequest(BaseModel):
+    """`POST /v1/ground`: a text to be grounded in the index, or in `sources` that come with it. `messages`: what it answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[Any, AfterValidator(_identifier)] = None
+    text: Text
+    messages: list[ChatMessage] = Field(default_factory=list)
+    sources: Annotated[list[Text], Field(max_length=MAX_SOURCES)] | None = None
+    all_sentences: bool = False

@@ -9,8 +9,8 @@ from typing import Any
 
 from classifiers import Policy, Verdict
 from classifiers.verdicts import UNSCORED
-from retrieval import Citation
 from service.decisions import Decision, Reply
+from service.grounding import citation_row, citation_url
 
 Json = dict[str, Any]
 
@@ -106,25 +106,13 @@ def annotations(reply: Reply) -> list[Json]:
     ]
 
 
-def citation_url(citation: Citation) -> str:
-    """The document's own URL, else a name for it in the local corpus."""
-    return citation.quote.passage.url or f"corpus:{citation.quote.passage.document_id}"
-
-
 def sources(reply: Reply, choice: int) -> list[Json]:
     """Sources with both spans: in the reply of that choice, and in the document that is quoted."""
     return [
         {
             "choice": choice,
             "claim": {"text": citation.claim, "start": citation.start, "end": citation.end},
-            "document": citation.quote.passage.document_id,
-            "passage": citation.quote.passage.id,
-            "title": citation.quote.passage.title,
-            "url": citation_url(citation),
-            "source": citation.quote.passage.source,
-            "quote": {"text": citation.quote.text, "start": citation.quote.start, "end": citation.quote.end},
-            "support": round(citation.score, 4),
-            "bm25": round(citation.bm25, 4),
+            **citation_row(citation),
         }
         for citation in (reply.grounding.citations if reply.grounding else ())
     ]

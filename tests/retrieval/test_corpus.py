@@ -1,5 +1,6 @@
 """Reading files and cutting passages: nothing lost in silence, offsets always exact."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -81,13 +82,12 @@ def test_a_lone_surrogate_is_replaced(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("binary.txt", b"ab\0cd", "binary"),
-        ("utf16.txt", "héllo".encode("utf-16"), "binary"),
-        ("latin.txt", "héllo".encode("latin-1"), "not UTF-8"),
         ("empty.md", b"", "empty"),
         ("blank.txt", b" \n ", "empty"),
         ("bom.txt", b"\xef\xbb\xbf \n", "empty"),
         ("lines.jsonl", b"\n\n", "empty"),
-        ("direct.csv", b"a,b", "unknown kind .csv"),
+        ("direct.docx", b"a,b", "unknown kind .docx"),
+        ("header.csv", b"a,b", "empty"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_listed_with_its_reason(
@@ -111,6 +111,29 @@ def test_a_byte_order_mark_and_windows_line_ends_are_not_text(tmp_path: Path) ->
     assert (documents[0].title, documents[0].text) == ("Title", "# Title\nBody.\n")
 
 
+def test_every_kind_of_file_becomes_documents_named_after_it(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "page.html", "<title>Bees</title><p>Bees make honey.")
+    write(tmp_path / "b.txt.gz", gzip.compress(b"Tea is a drink."))
+    write(tmp_path / "rows.csv", "title,text\nKenya,Nairobi is the capital.\nPeru,Lima is.\n")
+    documents, skipped = read_documents([tmp_path])
+    assert skipped == []
+    assert [(d.id, d.title, d.text) for d in documents] == [
+        ("b", "b", "Tea is a drink."),
+        ("rows:2", "Kenya", "Nairobi is the capital."),
+        ("rows:3", "Peru", "Lima is."),
+        ("a/page", "Bees", "Bees make honey."),
+    ]
+
+
+def test_a_pattern_names_the_files_that_fit_it(tmp_path: Path) -> None:
+    for name in ("one.md", "two.txt", "deep/three.md"):
+        write(tmp_path / name, "Text.")
+    documents, _ = read_documents(str(tmp_path / "**" / "*.md"))
+    assert [d.id for d in documents] == ["three", "one"]
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_documents(str(tmp_path / "*.pdf"))
+
+
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="not-there"):
         read_documents([tmp_path / "not-there"])
@@ -120,7 +143,7 @@ def test_a_folder_without_documents_says_so(tmp_path: Path) -> None:
     documents, skipped = read_documents([tmp_path])
     assert documents == []
     assert skipped[0].path == str(tmp_path)
-    assert "no .md, .txt, .jsonl file" in skipped[0].reason
+    assert "no .md, .markdown, .txt" in skipped[0].reason
 
 
 def test_a_taken_id_gets_a_number_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -865,3 +865,31 @@ def test_a_screening_that_fails_is_unavailable_and_says_nothing_of_a_text(failur
 def test_a_prompt_that_cannot_be_judged_alone_is_unavailable_too():
     with client(make_corridor(scores=lambda context, texts, role: [None])) as made:
         assert screened(made, messages=[TURN]).status_code == 503
+
+
+def test_ground_finds_the_claims_of_a_text_in_the_servers_index_or_in_the_sources_given():
+    with client(make_corridor()) as made:
+        answer = made.post("/v1/ground", json={"id": 7, "text": KENYA}).json()
+        other = made.post("/v1/ground", json={"text": KENYA, "sources": ["Bees make honey."]}).json()
+        every = made.post("/v1/ground", json={"text": f"Hello! {KENYA}", "all_sentences": True}).json()
+    assert set(answer) == {"id", "claims", "support", "groundedness"}
+    assert (answer["id"], answer["groundedness"]) == (7, 1.0)
+    assert [claim["label"] for claim in other["claims"]] == ["unsupported"]
+    assert len(every["claims"]) > len(answer["claims"])
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "text"),
+        ({"text": 3}, "text"),
+        ({"text": "x", "sources": ["y"] * 65}, "sources"),
+        ({"text": "x", "extra": 1}, "extra"),
+        ({"text": "x", "messages": [TURN] * 101}, "messages"),
+    ],
+)
+def test_a_bad_request_to_ground_is_refused_with_the_field(body, param):
+    with client(make_corridor()) as made:
+        answer = made.post("/v1/ground", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param

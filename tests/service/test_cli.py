@@ -662,3 +662,29 @@ def test_a_bad_settings_file_stops_the_start(served, tmp_path, content, says):
     (tmp_path / "winnow.toml").write_text(content)
     assert says in refusal(run("serve"))
     assert not served
+
+
+def test_ground_writes_a_line_of_claims_for_each_text_from_the_index_it_is_given(tmp_path):
+    corpus = tmp_path / "notes.md"
+    corpus.write_text("# Bees\n\nBees make honey in summer.")
+    assert run("index", corpus, "--output", tmp_path / "mine").exit_code == 0
+    file = written(
+        tmp_path / "in.jsonl", {"id": "a", "text": "Bees make honey in summer."}, {"id": "b", "text": "Hello!"}
+    )
+    result = run("ground", file, "--index", tmp_path / "mine", "--output", tmp_path / "out.jsonl")
+    assert (result.exit_code, result.stdout) == (0, "")
+    first, second = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (first["id"], first["groundedness"]) == ("a", 1.0)
+    assert first["claims"][0]["citations"][0]["quote"]["text"] == "Bees make honey in summer."
+    assert second == {"id": "b", "claims": [], "support": None, "groundedness": None}
+
+
+def test_ground_takes_sources_from_the_line_and_every_sentence_for_a_claim_when_asked_to(tmp_path):
+    file = written(tmp_path / "in.jsonl", {"text": "Hello! Bees make honey.", "sources": ["Bees make honey."]})
+    plain, every = run("ground", file), run("ground", file, "--all-sentences")
+    assert [len(json.loads(result.stdout)["claims"]) for result in (plain, every)] == [1, 2]
+
+
+def test_ground_names_what_is_wrong_with_a_line(tmp_path):
+    file = written(tmp_path / "in.jsonl", {"text": "Fine."}, {"text": 3})
+    assert refusal(run("ground", file)) == "error: in.jsonl:2: field 'text' must be a text"

@@ -1,0 +1,326 @@
+"""A file's bytes in, its texts out: plain text, Markdown, HTML, PDF, CSV and JSON Lines, each also gzipped.
+
+Knows formats and encodings. Does not know folders, document ids or passages.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".csv", ".tsv", ".jsonl", ".ndjson")
+MAX_LINE = 10_000_000
+"""Characters of one line, row, page or whole file; what is longer is skipped and said so."""
+MAX_BYTES = 2_000_000_000
+"""Bytes that one gzipped file may unfold to."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TEXT_COLUMNS = ("text", "content", "body", "passage", "answer", "abstract", "description")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that a file holds. `id` "" where the file gives none; `number`: of the line, row or page, None for a whole file."""
+
+    text: str
+    title: str = ""
+    id: str = ""
+    url: str = ""
+    source: str = ""
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What a file holds that could not be read, and why."""
+
+    reason: str
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, lower-cased, that of the gzipped file for ".gz"."""
+    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return inner.suffix.lower()
+
+
+def read_texts(path: Path) -> Iterator[Text | Unreadable]:
+    """The texts of one file, in order, read a piece at a time where the format allows it. Never raises for what a file holds.
+
+    Encodings: a byte order mark, else UTF-8, else what charset-normalizer finds. Raises OSError where the file cannot be opened.
+    """
+    reader = _READERS.get(suffix_of(path))
+    if reader is None:
+        kind = suffix_of(path) or "without suffix"
+        yield Unreadable(f"unknown kind {kind}: expected {', '.join(SUFFIXES)}, or one of them with .gz")
+        return
+    found = False
+    try:
+        with _opened(path) as file:
+            for each in reader(file, path):
+                found = True
+                yield each
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Unreadable(f"damaged gzip: {error}")
+        return
+    except _TooLarge as error:
+        yield Unreadable(str(error))
+        return
+    if not found:
+        yield Unreadable("empty")
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to give more than so many bytes: a small gzip may unfold to anything."""
+
+    def __init__(self, inner: IO[bytes], most: int) -> None:
+        self.inner, self.left = inner, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.inner.read(len(buffer))
+        self.left -= len(piece)
+        if self.left < 0:
+            raise _TooLarge(f"unfolds to more than {MAX_BYTES:,} bytes")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    return io.BufferedReader(_Bounded(gzip.open(path, "rb"), MAX_BYTES))  # type: ignore[arg-type,type-var]
+
+
+def _whole(file: IO[bytes]) -> str | Unreadable:
+    raw = file.read(4 * MAX_LINE + 1)
+    if len(raw) > 4 * MAX_LINE:
+        return Unreadable(f"larger than {4 * MAX_LINE:,} bytes in one piece; give it as JSON Lines")
+    text = decode(raw)
+    if isinstance(text, Unreadable):
+        return text
+    return text.replace("\r\n", "\n") if text.strip() else Unreadable("empty")
+
+
+def decode(raw: bytes) -> str | Unreadable:
+    """Bytes as text: by a byte order mark, as UTF-8, or as charset-normalizer guesses. Bytes with NUL in them are no text."""
+    for mark, encoding in _MARKS:
+        if raw.startswith(mark):
+            try:
+                return raw[len(mark) :].decode(encoding)
+            except UnicodeDecodeError as error:
+                return Unreadable(f"not {encoding} (byte {error.start + len(mark)}), though its first bytes say so")
+    if b"\0" in raw:
+        return Unreadable("binary, or text that is not UTF-8")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        from charset_normalizer import from_bytes
+
+        best = from_bytes(raw[:1_000_000]).best()
+        if best is None:
+            return Unreadable(f"not UTF-8 (byte {error.start}), and no other encoding fits")
+        try:
+            return raw.decode(best.encoding)
+        except UnicodeDecodeError:
+            return Unreadable(f"not UTF-8 (byte {error.start}), nor {best.encoding} as its beginning suggests")
+
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    text = _whole(file)
+    yield text if isinstance(text, Unreadable) else Text(text)
+
+
+def _markdown(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    text = _whole(file)
+    if isinstance(text, Unreadable):
+        yield text
+        return
+    heading = re.search(r"^# +(\S.*)$", text, flags=re.MULTILINE)
+    yield Text(text, heading.group(1).strip() if heading else "")
+
+
+def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    text = _whole(file)
+    yield text if isinstance(text, Unreadable) else page_text(text)
+
+
+_BLOCKS = frozenset(
+    "address article aside blockquote br dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
+    "main nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
+)
+_UNREAD = ("script", "style", "noscript", "template", "svg", "nav", "header", "footer", "form", "head")
+
+
+def page_text(html: str) -> Text | Unreadable:
+    """What a page says, without scripts, styles and navigation; a line for each block, "# " before its headings."""
+    from bs4 import BeautifulSoup, NavigableString, Tag
+    from bs4.element import PreformattedString
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a text looks like a file name or like XML is nothing to tell anyone
+        soup = BeautifulSoup(html, "html.parser")
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    for tag in soup.find_all(_UNREAD):
+        tag.decompose()
+    lines: list[str] = [""]
+    for node in (soup.body or soup).descendants:
+        if isinstance(node, Tag):
+            if node.name in _BLOCKS:
+                lines.append("#" * int(node.name[1]) + " " if re.fullmatch("h[1-6]", node.name) else "")
+        elif isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
+            lines[-1] += str(node)
+            if node.parent is not None and node.parent.name in _BLOCKS and node.next_sibling is None:
+                lines.append("")
+    kept = [" ".join(line.split()) for line in lines]
+    text = "\n\n".join(line for line in kept if line.strip("# "))
+    if not text:
+        return Unreadable("a page without text")
+    heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
+    return Text(text, title or (heading.group(1) if heading else ""))
+
+
+def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    from pypdf import PdfReader
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader = PdfReader(io.BytesIO(file.read()))
+            if reader.is_encrypted and not reader.decrypt(""):
+                yield Unreadable("encrypted: a password is needed")
+                return
+            title = str((reader.metadata.title if reader.metadata else "") or "").strip()
+            pages = [_unbroken(page.extract_text() or "") for page in reader.pages]
+    except Exception as error:  # pypdf raises many kinds for what a file holds
+        yield Unreadable(f"not a readable PDF: {type(error).__name__}: {error}"[:200])
+        return
+    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page.strip()))
+    yield Text(text, title) if text else Unreadable("a PDF without text: scanned pages need reading by machine first")
+
+
+def _unbroken(page: str) -> str:
+    """A page with its lines joined: the width of the paper ends no sentence. A word divided at a line's end is made whole."""
+    page = re.sub(r"(?<=[^\W\d_])-\n(?=[a-z])", "", page)
+    return re.sub(r"(?<![.!?:;\n])\n(?!\n|[-*•\d])", " ", page)
+
+
+def _csv(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    text = _whole(file)
+    if isinstance(text, Unreadable):
+        yield text
+        return
+    csv.field_size_limit(MAX_LINE)
+    try:
+        dialect: Any = csv.Sniffer().sniff(text[:20_000], ",;\t|")
+    except csv.Error:
+        dialect = "excel-tab" if suffix_of(path) == ".tsv" else "excel"
+    rows = csv.reader(io.StringIO(text, newline=""), dialect)
+    try:
+        columns = [name.strip() for name in next(rows)]
+        names = [name.lower() for name in columns]
+        for number, row in enumerate(rows, 2):
+            if any(cell.strip() for cell in row):
+                yield _row(columns, names, row, number)
+    except csv.Error as error:
+        yield Unreadable(f"line {rows.line_num}: {error}")
+
+
+def _row(columns: list[str], names: list[str], row: list[str], number: int) -> Text | Unreadable:
+    """The text column of a row, or else all its cells, each after its column's name."""
+    fields = dict(zip(names, (cell.strip() for cell in row), strict=False))
+    text = next((fields[name] for name in _TEXT_COLUMNS if fields.get(name)), "")
+    if not text:
+        cells = [f"{name}: {cell.strip()}" for name, cell in zip(columns, row, strict=False) if name and cell.strip()]
+        text = ". ".join(cells)
+    if not text:
+        return Unreadable(f"row {number}: no text")
+    title = fields.get("title") or fields.get("name") or ""
+    return Text(text, title, fields.get("id", ""), fields.get("url", ""), fields.get("source", ""), number)
+
+
+def _json_lines(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
+    # Split at \n alone, in bytes: U+2028 is allowed inside JSON strings, and one bad line must not cost the file.
+    number = 0
+    while line := file.readline(4 * MAX_LINE + 1):
+        number += 1
+        if len(line) > 4 * MAX_LINE and not line.endswith(b"\n"):
+            while (rest := file.readline(4 * MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+            yield Unreadable(f"line {number}: longer than {4 * MAX_LINE:,} bytes")
+            continue
+        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if line.strip():
+            try:
+                yield _object(line.decode("utf-8"), number)
+            except (ValueError, RecursionError) as error:  # undecodable, bad JSON, bad fields; nested beyond the parser's depth
+                yield Unreadable(f"line {number}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 (byte {error.start} of the line)"
+    if isinstance(error, json.JSONDecodeError):
+        return f"bad JSON: {error.msg} at character {error.pos}"
+    return str(error)
+
+
+def _object(line: str, number: int) -> Text:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, not {type(row).__name__}")
+    if "text" not in row:
+        raise ValueError('missing field "text"')
+    for key in ("text", "title", "source", "url"):
+        if row.get(key) is not None and not isinstance(row[key], str):
+            raise ValueError(f'field "{key}" must be a string')
+    if isinstance(row.get("id"), bool | float | list | dict):
+        raise ValueError('field "id" must be a string or a whole number')
+    # A lone surrogate (JSON may escape one) cannot be written as UTF-8 later on.
+    clean = {key: _SURROGATE.sub("\ufffd", str(value)) for key, value in row.items() if value is not None}
+    if not clean.get("text", "").strip():
+        raise ValueError("empty text")
+    return Text(
+        clean["text"],
+        clean.get("title", ""),
+        clean.get("id", ""),
+        clean.get("url", ""),
+        clean.get("source", ""),
+        number,
+    )
+
+
+_READERS = {
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".txt": _plain,
+    ".html": _html,
+    ".htm": _html,
+    ".pdf": _pdf,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+}
