@@ -74,8 +74,10 @@ or chosen to be hard; of plain questions and dialog see the targets below. For y
   weights.
 - A reply that is harmful only through its context, word for word harmless otherwise, is missed more often than one that shows it.
 - Frightening words in harmless use still raise the score, less than in a bag of words: see over-refusal.
-- The deciding sentence of a text of several is told from one reading of them all, and is often a neighbour of the one that did it.
-- At `balanced`, harmless long texts and plain sentences with some identity terms are refused too often (see the gap above).
+- The deciding sentence of a text of several is told from one reading of them all, and is often a neighbour of the one that did it;
+  `explain` reads the sentences again, one by one.
+- At `balanced`, look-alikes and plain sentences with some identity terms are refused too often (see the gap above).
+- Rows that taught the update are read with too much confidence: the readout learns less from them than it could.
 - Irony, and hate carried by implication alone, are near chance.
 """
 

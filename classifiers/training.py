@@ -43,23 +43,22 @@ ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int],
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was chosen on held-out rows (the card says which). `own_weight`: of our own rows in the loss, so that 28,000 public rows do
-    not drown them;
-    `source_rows`: a public set with more training rows than this weighs as if it had this many; `read_rows`: of so many of its
-    training rows the readout is fitted, all have taught the update.
+    """What was chosen on held-out rows (the card says which). `own_weight`: of our own rows in the loss; `source_rows`: a public set
+    with more training rows than this weighs as if it had this many; `read_rows`: of so many of its training rows the readout is
+    fitted, all have taught the update; `objective_weight`: of the objectives' loss, a mean over fifteen columns that are mostly masked.
     """
 
     members: int = 3
-    hidden: int = 512
-    epochs: int = 20
+    hidden: int = 128
+    epochs: int = 6
     batch: int = 256
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
     dropout: float = 0.5
-    own_weight: float = 8.0
+    own_weight: float = 1.0
     source_rows: int = 10_000
     read_rows: int = 600
-    objective_weight: float = 0.5
+    objective_weight: float = 8.0
     adaptation: Adaptation = field(default_factory=Adaptation)
 
 
@@ -297,10 +296,14 @@ def calibration_errors(scores: NDArray[np.float32], judged: Sequence[Example]) -
 
 
 def held_out_parts(judged: Sequence[Example]) -> dict[str, NDArray[np.int64]]:
-    """The rows of each held-out part: every public set's, and our contrast pairs by kind and split."""
+    """The rows of each held-out part: every public set's that has unsafe rows and safe ones, and our contrast pairs by kind and
+    split.
+    """
     parts: dict[str, NDArray[np.int64]] = {}
     for source in sorted({e.source for e in judged if not e.complete}):
-        parts[f"{source} (held out)"] = np.array([i for i, e in enumerate(judged) if e.source == source])
+        chosen = [i for i, e in enumerate(judged) if e.source == source]
+        if len({judged[i].unsafe for i in chosen}) == 2:
+            parts[f"{source} (held out)"] = np.array(chosen)
     for name, wanted in CONTRAST_PARTS.items():
         for split in ("validation", "test"):
             chosen = [i for i, e in enumerate(judged) if e.complete and e.split == split and wanted(e)]

@@ -61,10 +61,10 @@ def read_documents(
     """Reads files, folders (recursive, in sorted order, hidden names ignored) and globs ("notes/**/*.md") of Markdown, plain text,
     HTML, PDF, CSV and JSON Lines, gzipped ones too.
 
-    A line of JSON is {"text", "id"?, "title"?, "source"?, "url"?}; a row of CSV has such columns, or all its cells are its text. What cannot be read is listed with its reason, never
-    dropped in silence; one bad line does not cost the others. Files of other suffixes are passed over unless they are
-    named directly. A document whose id is taken gets "-2", "-3", … so nothing is lost. `progress` is called with each
-    file when it is done.
+    A line of JSON is {"text", "id"?, "title"?, "source"?, "url"?}; a row of CSV has such columns, or all its cells are its text.
+    What cannot be read is listed with its reason, never dropped in silence; one bad line does not cost the others. Files of other
+    suffixes are passed over unless they are named directly. A document whose id is taken gets "-2", "-3", … so nothing is lost.
+    `progress` is called with each file when it is done.
 
     Raises FileNotFoundError, naming the path, when a given path does not exist.
     """

@@ -102,7 +102,7 @@ class _Bounded(io.RawIOBase):
 def _opened(path: Path) -> IO[bytes]:
     if path.suffix.lower() != ".gz":
         return path.open("rb")
-    return io.BufferedReader(_Bounded(gzip.open(path, "rb"), MAX_BYTES))  # type: ignore[arg-type,type-var]
+    return io.BufferedReader(_Bounded(gzip.open(path, "rb"), MAX_BYTES))  # type: ignore[arg-type]
 
 
 def _whole(file: IO[bytes]) -> str | Unreadable:
@@ -167,11 +167,12 @@ def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     yield text if isinstance(text, Unreadable) else page_text(text)
 
 
-_BLOCKS = frozenset(
-    "address article aside blockquote br dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
-    "main nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
-)
-_UNREAD = ("script", "style", "noscript", "template", "svg", "nav", "header", "footer", "form", "head")
+_BLOCK_NAMES = """
+address article aside blockquote br dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main
+nav ol p pre section summary table tbody td tfoot th thead tr ul
+"""
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
+_UNREAD = ("script", "style", "noscript", "template", "svg", "nav", "header", "footer", "form", "head", "title")
 
 
 def page_text(html: str) -> Text | Unreadable:
@@ -213,11 +214,11 @@ def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
                 yield Unreadable("encrypted: a password is needed")
                 return
             title = str((reader.metadata.title if reader.metadata else "") or "").strip()
-            pages = [_unbroken(page.extract_text() or "") for page in reader.pages]
+            pages = [_unbroken(page.extract_text() or "").strip() for page in reader.pages]
     except Exception as error:  # pypdf raises many kinds for what a file holds
         yield Unreadable(f"not a readable PDF: {type(error).__name__}: {error}"[:200])
         return
-    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page.strip()))
+    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page))
     yield Text(text, title) if text else Unreadable("a PDF without text: scanned pages need reading by machine first")
 
 
@@ -275,7 +276,10 @@ def _json_lines(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
         if line.strip():
             try:
                 yield _object(line.decode("utf-8"), number)
-            except (ValueError, RecursionError) as error:  # undecodable, bad JSON, bad fields; nested beyond the parser's depth
+            except (
+                ValueError,
+                RecursionError,
+            ) as error:  # undecodable, bad JSON, bad fields; nested beyond the parser's depth
                 yield Unreadable(f"line {number}: {_reason(error)}")
 
 

@@ -100,7 +100,7 @@ def safety_targets(
 
 
 SOURCES = {"diasafety", "toxichat", "convabuse", "questions", "answers", "plain dialog"}
-HIDDEN = 80
+HIDDEN = 50
 """Caught texts, and as many harmless ones that passed, that are disguised, each in every way."""
 HATE_FILES = {"hs", "short", "gp", "tq"}
 """Prefixes of our short stand-alone texts on what hate detectors get wrong."""

@@ -1,6 +1,7 @@
 """The recipe: what the readout learns from, what is masked, and a whole training run in miniature."""
 
 import json
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from classifiers.training import (
     fit,
     held_out_parts,
     measure,
+    to_read,
     with_plain_readings,
 )
 
@@ -328,6 +330,25 @@ def test_a_score_that_no_calibration_row_is_labelled_for_has_no_calibration_erro
 # Figures
 
 
+def test_the_readout_reads_all_that_is_held_out_or_ours_and_a_fixed_sample_of_each_public_source():
+    rows = [example(f"own{i}", True, "hate", split="train") for i in range(9)]
+    for source in ("one", "two"):
+        for split in ("train", "validation"):
+            rows += [
+                example(f"{source}{split}{i}", False, source=source, complete=False, split=split) for i in range(9)
+            ]
+    found = to_read(rows, 4)
+    assert [e for e in rows if e in found] == found
+    assert Counter((e.source, e.split) for e in found) == {
+        ("own", "train"): 9,
+        ("one", "train"): 4,
+        ("two", "train"): 4,
+        ("one", "validation"): 9,
+        ("two", "validation"): 9,
+    }
+    assert {e.id for e in to_read(rows[::-1], 4)} == {e.id for e in found}
+
+
 def test_held_out_parts_keep_sources_kinds_and_splits_apart():
     judged = [
         example(0, True, source="set", complete=False, split="validation"),
@@ -336,9 +357,11 @@ def test_held_out_parts_keep_sources_kinds_and_splits_apart():
         example(3, False, split="test", role="assistant", context=(("user", "hi"),)),
         example(4, False, source="set", complete=False, split="calibration"),
         example(5, True, "hate", split="calibration"),
+        example(6, False, source="harmless", complete=False, split="validation"),
     ]
     parts = {name: list(chosen) for name, chosen in held_out_parts(judged).items()}
     assert parts["set (held out)"] == [0, 4]
+    assert "harmless (held out)" not in parts  # nothing to tell apart
     assert parts["contrast pairs, all (validation)"] == [1]
     assert parts["contrast pairs, all (test)"] == [2, 3]
     assert parts["contrast pairs, seed prompts (test)"] == [2]
@@ -362,7 +385,7 @@ def test_a_set_that_labels_one_objective_is_judged_by_the_score_of_that_one(monk
             example(i, bool(i % 2), "hate" if i % 2 else None, complete=False, split="validation", **one_only)
         )
     taught = [example(100 + i, bool(i % 2), context=(("user", "some words"),)) for i in range(6)]
-    found = measure(Passing(), np.concatenate([columns(unsafe=[0.5] * 6), x]), taught + examples)
+    found = measure(Passing(), np.concatenate([columns(unsafe=[0.5] * 6), x]), taught + examples, taught)
     assert found["auroc"]["one (held out)"]["ours"]["value"] == 1
     assert found["auroc"]["all (held out)"]["ours"]["value"] == 0
     assert found["auroc"]["one (held out)"]["ours"]["n"] == 10

@@ -63,7 +63,8 @@ nectar.</p><ul><li>One queen.</li><li>Many workers.</li></ul><h2>Wax</h2>Made to
 def test_a_page_says_its_text_and_not_its_scripts_styles_remarks_and_navigation(tmp_path: Path) -> None:
     [found] = read_texts(written(tmp_path / "bees.html", PAGE))
     assert found == Text(
-        "# Bees\n\nBees make honey from nectar.\n\nOne queen.\n\nMany workers.\n\n## Wax\n\nMade too.", "On bees & honey"
+        "# Bees\n\nBees make honey from nectar.\n\nOne queen.\n\nMany workers.\n\n## Wax\n\nMade too.",
+        "On bees & honey",
     )
 
 
@@ -97,18 +98,27 @@ def test_a_pdf_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, reas
 def test_a_row_of_a_table_is_its_text_column_or_all_its_cells_by_name(tmp_path: Path, delimiter: str) -> None:
     table = io.StringIO()
     csv.writer(table, delimiter=delimiter).writerows(
-        [["id", "Title", "Text", "url"], ["7", "Bees", 'They make "honey",\nand wax', "https://e.org"], ["", "", "Tea.", ""]]
+        [
+            ["id", "Title", "Text", "url"],
+            ["7", "Bees", 'They make "honey",\nand wax', "https://e.org"],
+            ["", "", "Tea.", ""],
+        ]
     )
     [first, second] = read_texts(written(tmp_path / "t.csv", table.getvalue()))
     assert first == Text('They make "honey",\nand wax', "Bees", "7", "https://e.org", "", 2)
     assert second == Text("Tea.", number=3)
-    [row] = read_texts(written(tmp_path / "u.csv", delimiter.join(["Name", "Height"]) + "\n" + delimiter.join(["Ben", "3 m"])))
+    [row] = read_texts(
+        written(tmp_path / "u.csv", delimiter.join(["Name", "Height"]) + "\n" + delimiter.join(["Ben", "3 m"]))
+    )
     assert row == Text("Name: Ben. Height: 3 m", "Ben", number=2)
 
 
 def test_a_gzipped_file_is_read_like_the_file_in_it(tmp_path: Path) -> None:
     assert said(written(tmp_path / "a.txt.gz", gzip.compress(b"Tea."))) == ["Tea."]
-    assert said(written(tmp_path / "b.jsonl.gz", gzip.compress(b'{"text": "One."}\n{"text": "Two."}'))) == ["One.", "Two."]
+    assert said(written(tmp_path / "b.jsonl.gz", gzip.compress(b'{"text": "One."}\n{"text": "Two."}'))) == [
+        "One.",
+        "Two.",
+    ]
     [reason] = said(written(tmp_path / "c.txt.gz", b"no gzip at all"))
     assert reason.startswith("damaged gzip")
     *_, reason = said(written(tmp_path / "d.jsonl.gz", gzip.compress(b'{"text": "One."}\n' * 9999)[:-20]))
