@@ -36,6 +36,7 @@ SMALL = Recipe(
     batch=16,
     learning_rate=1e-2,
     dropout=0.0,
+    objective_weight=0.5,
     adaptation=Adaptation(first_layer=1, rank=2, epochs=1, batch=8, public_rows=10),
 )
 WIDTH = 6
