@@ -3,7 +3,7 @@
 import json
 import logging
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,16 +83,8 @@ def screen(
 
         lines = list(read_lines(file))
         safety = Safety.load(policy or _settings().policy)
-        sink = output.open("w", encoding="utf-8") if output else None
-        with _progress("screening", len(lines)) as advance:
-            for line in lines:
-                row = json.dumps(
-                    screen_line(safety.judge, line, safety.explain if explain else None), ensure_ascii=False
-                )
-                print(row, file=sink, flush=True)
-                advance(1)
-        if sink:
-            sink.close()
+        explained = safety.explain if explain else None
+        _write_rows("screening", lines, lambda line: screen_line(safety.judge, line, explained), output)
 
 
 @app.command(epilog="Example: winnow ground answers.jsonl --index my-index --output grounded.jsonl")
@@ -115,14 +107,8 @@ def ground(
         lines = list(read_texts(file))
         settings = _settings(index=index)
         searched = load_index(settings)
-        sink = output.open("w", encoding="utf-8") if output else None
-        with _progress("grounding", len(lines)) as advance:
-            for line in lines:
-                row = ground_line(line, searched, settings.support_threshold, all_sentences)
-                print(json.dumps(row, ensure_ascii=False), file=sink, flush=True)
-                advance(1)
-        if sink:
-            sink.close()
+        threshold = settings.support_threshold
+        _write_rows("grounding", lines, lambda line: ground_line(line, searched, threshold, all_sentences), output)
 
 
 @app.command("eval", epilog="Example: winnow eval data/labelled --split validation --output results/own.json")
@@ -285,6 +271,17 @@ def train(
         if target == SHIPPED:
             write_thresholds(POLICY, json.loads((target / "thresholds.json").read_text()))
         console.print(f"written to {target}", markup=False, soft_wrap=True)
+
+
+def _write_rows(what: str, lines: list[Any], row_of: Callable[[Any], Any], output: Path | None) -> None:
+    """A row of JSON for each line, written as soon as it is known, to a file or to standard output."""
+    sink = output.open("w", encoding="utf-8") if output else None
+    with _progress(what, len(lines)) as advance:
+        for line in lines:
+            print(json.dumps(row_of(line), ensure_ascii=False), file=sink, flush=True)
+            advance(1)
+    if sink:
+        sink.close()
 
 
 def _settings(**options: Any) -> Any:

@@ -86,8 +86,7 @@ def safety_targets(
         _refused("look-alikes written to be hard, refused", "", own, own),
         _passed("unsafe ones of our pairs that pass", "", own),
     ]
-    short = own.part(_short)
-    table += _disguised(safety, short, progress)
+    table += _disguised(safety, own.part(_short), progress)
     table += _swapped(safety, seed, progress)
     size = sum(path.stat().st_size for path in SHIPPED.iterdir()) / MIB
     table.append(_row("weights shipped, MiB", "≤ 48", Estimate(size, size, size, 1, None), "-"))
