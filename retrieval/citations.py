@@ -154,7 +154,7 @@ def _cite(
     for hit in _candidates(claim, retriever, question, before if _POINTING.match(claim) else "", k):
         for quote in _quotes(hit.passage):
             score = _quote_support(claim, quote, referents, weight)
-            if math.isnan(score) or score <= 0:
+            if not score > 0:  # nor is NaN
                 continue
             citation = Citation(*span, claim, _as_quote(hit.passage, quote), score, hit.score)
             rank = (round(score, 6), -len(citation.quote.text), hit.score)
