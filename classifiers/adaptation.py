@@ -1,7 +1,6 @@
-"""Low-rank adaptation of the reader (LoRA: Hu et al., 2021): small updates of the upper layers' weights, learned on labelled exchanges.
+"""Low-rank adaptation of the reader (LoRA: Hu et al., 2021): small updates of the upper layers' weights, learned on labelled texts.
 
-Knows how an update is learned and how it is laid into a trunk. Does not know thresholds, calibration or how the states are read
-out in the end: the head that teaches the update is thrown away.
+Knows how an update is learned and how it is laid into a trunk. Does not know what is taught, thresholds or calibration.
 
 The layers below the first adapted one stay the generator's own, so that the reader shares their weights, and training reads
 them once.
@@ -13,7 +12,6 @@ import json
 import math
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from classifiers.labelled import Example
 from classifiers.supervision import Targets
 
 Update = Mapping[str, torch.Tensor]
@@ -37,7 +34,7 @@ SCALE = 2.0
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How the update is learned. Our own pairs are seen every epoch; of each public source at most `public_rows` once, or
+    """How the update is learned. Our own pairs are seen every epoch; of each public source of exchanges at most `public_rows` once, or
     `context_rows` where its texts have a context: what a reply means in its context is what most has to be learned.
     """
 
@@ -99,16 +96,18 @@ def _with(layer: Any, block: str, matrix: str, make: Callable[[Any], torch.nn.Mo
 def adapt(
     trunk: Any,
     rows: Sequence[tuple[list[int], int, int]],
-    examples: Sequence[Example],
+    targets: Targets,
+    batches: Sequence[list[int]],
     adaptation: Adaptation,
     seed: int,
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, torch.Tensor]:
-    """Learn an update of the trunk's layers from `first_layer` on.
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Learn an update of the trunk's layers from `first_layer` on: the update, and the state of the `head` that taught it.
 
     trunk: the reader's, its layers up to the highest one read. rows: for each example its tokens and the span (start, end) of the
-    judged ones. Writes a checkpoint to `folder` every hundred steps and goes on from one of the same data and settings.
+    judged ones. batches: the rows of each step. Writes a checkpoint to `folder` every hundred steps and goes on from one of the same
+    rows, targets, batches and settings.
     """
     lower, upper = _cut(trunk, adaptation.first_layer)
     torch.manual_seed(seed)
@@ -123,22 +122,17 @@ def adapt(
         for matrix in matrices
         for side in ("down", "up")
     }
-    targets = Targets.of(examples)
-    hidden = upper.config.hidden_size
-    head = torch.nn.Sequential(
-        torch.nn.LayerNorm(2 * hidden), torch.nn.Dropout(0.1), torch.nn.Linear(2 * hidden, 1 + targets.named.shape[1])
-    )
+    head = head_of(2 * upper.config.hidden_size, 1 + targets.named.shape[1])
     optimiser = torch.optim.AdamW(
         [
             {"params": list(learned.values()), "lr": adaptation.learning_rate, "weight_decay": 0.0},
             {"params": list(head.parameters()), "lr": adaptation.head_rate},
         ]
     )
-    batches = list(_batches(rows, examples, adaptation, seed))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / 40) * max(0.02, 1 - step / len(batches))
     )
-    checkpoint = folder / f"adaptation-{_key(rows, examples, adaptation, seed)}.pt"
+    checkpoint = folder / f"adaptation-{_key(rows, targets, batches, adaptation, seed)}.pt"
     start = _resume(checkpoint, learned, head, optimiser, schedule)
     progress(start, len(batches))
     states: dict[int, torch.Tensor] = {}
@@ -156,7 +150,13 @@ def adapt(
         progress(step + 1, len(batches))
         if (step + 1) % 100 == 0 or step + 1 == len(batches):
             _save(checkpoint, step + 1, learned, head, optimiser, schedule)
-    return {name: value.detach().half().contiguous() for name, value in learned.items()}
+    update = {name: value.detach().half().contiguous() for name, value in learned.items()}
+    return update, {name: value.detach().clone() for name, value in head.state_dict().items()}
+
+
+def head_of(width: int, outputs: int) -> torch.nn.Sequential:
+    """What reads a row of `width` numbers out into logits, as it is taught with an update."""
+    return torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Dropout(0.1), torch.nn.Linear(width, outputs))
 
 
 def _cut(trunk: Any, first: int) -> tuple[Any, Any]:
@@ -170,30 +170,23 @@ def _cut(trunk: Any, first: int) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-def _batches(
-    rows: Sequence[Any], examples: Sequence[Example], adaptation: Adaptation, seed: int
+def batches_of(
+    lengths: Sequence[int],
+    always: Sequence[list[int]],
+    once: Sequence[list[int]],
+    adaptation: Adaptation,
+    random: np.random.Generator,
 ) -> Iterator[list[int]]:
-    """Batches of every epoch: whole pairs, rows of like length together, a share of the public rows in each epoch."""
-    random = np.random.default_rng(seed)
-    pairs: dict[str, list[int]] = defaultdict(list)
-    public: dict[str, list[int]] = defaultdict(list)
-    for i, example in enumerate(examples):
-        (pairs[example.group] if example.complete else public[example.source]).append(i)
-    once: list[list[int]] = []
-    for source in sorted(public):
-        in_context = sum(bool(examples[i].context) for i in public[source]) * 2 > len(public[source])
-        most = adaptation.context_rows if in_context else adaptation.public_rows
-        drawn = random.permutation(public[source])[:most]
-        once += [[int(i)] for i in drawn]
+    """Batches of every epoch: rows of like length together, whole pairs. `always`: pairs that every epoch holds; `once`: those of
+    which each epoch holds its share.
+    """
     once = [once[i] for i in random.permutation(len(once))]
     for epoch in range(adaptation.epochs):
-        units = [*pairs.values(), *once[epoch :: adaptation.epochs]]
+        units = [*always, *once[epoch :: adaptation.epochs]]
         units = [units[i] for i in random.permutation(len(units))]
         found: list[list[int]] = []
         for start in range(0, len(units), 16 * adaptation.batch):
-            part = sorted(
-                units[start : start + 16 * adaptation.batch], key=lambda unit: max(len(rows[i][0]) for i in unit)
-            )
+            part = sorted(units[start : start + 16 * adaptation.batch], key=lambda unit: max(lengths[i] for i in unit))
             batch: list[int] = []
             for unit in part:
                 batch += unit
@@ -228,12 +221,11 @@ def _read_upper(upper: Any, states: list[torch.Tensor], rows: Sequence[tuple[lis
     )
 
 
-def _key(rows: Sequence[Any], examples: Sequence[Example], adaptation: Adaptation, seed: int) -> str:
-    facts = [
-        [list(map(int, ids)), start, end, e.unsafe, sorted(e.objectives), e.complete, e.labelled_for, e.group, e.source]
-        for (ids, start, end), e in zip(rows, examples, strict=True)
-    ]
-    return hashlib.sha256(json.dumps([facts, asdict(adaptation), seed]).encode()).hexdigest()[:16]
+def _key(rows: Sequence[Any], targets: Targets, batches: Sequence[list[int]], adaptation: Adaptation, seed: int) -> str:
+    taught = [tensor.tolist() for tensor in (targets.unsafe, targets.judged, targets.named, targets.known)]
+    texts = [[list(map(int, ids)), start, end] for ids, start, end in rows]
+    facts = [texts, taught, [list(batch) for batch in batches], asdict(adaptation), seed]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def _save(path: Path, step: int, learned: Update, head: Any, optimiser: Any, schedule: Any) -> None:

@@ -67,9 +67,11 @@ class Backbone:
         self.width = len(self.layers) * 2 * model.config.hidden_size
 
     @classmethod
-    def load(cls, name: str = models.DEFAULT_MODEL, update: Update | None = None) -> "Backbone":
+    def load(
+        cls, name: str = models.DEFAULT_MODEL, update: Update | None = None, layers: Sequence[int] = LAYERS
+    ) -> "Backbone":
         """The backbone of a model by name or path. Raises `models.ModelNotFound`."""
-        return cls(*models.load(name), update=update)
+        return cls(*models.load(name), layers=layers, update=update)
 
     def read(self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant") -> list[list[Window]]:
         """The windows of every reply. The context is read once.
@@ -92,7 +94,7 @@ class Backbone:
             [(0, end - start), *((s - start, e - start) for s, e, _ in within)]
             for (_, (start, end)), within in zip(flat, stretches, strict=True)
         ]
-        rows = iter(self._read_after(self._prefix(context, role), ids, inner))
+        rows = iter(self.read_after(self._prefix(context, role), ids, inner, self._suffix()))
         windows = []
         for ((_, spans, text), (start, end)), within, among in zip(flat, stretches, counts, strict=True):
             row = next(rows)
@@ -128,10 +130,17 @@ class Backbone:
                 progress(len(batch))
         return rows
 
-    def _read_after(
-        self, prefix: list[int], windows: list[list[int]], spans: list[list[Span]], rows_a_batch: int = 32
+    def read_after(
+        self,
+        prefix: list[int],
+        windows: list[list[int]],
+        spans: list[list[Span]],
+        suffix: list[int],
+        rows_a_batch: int = 32,
     ) -> list[Features]:
-        suffix = self._suffix()
+        """Features of token spans of each window, (spans, width), read after a prefix that all share (read once) and before the
+        suffix, at whose end the state is taken.
+        """
         with torch.inference_mode():
             cache = self.trunk(input_ids=torch.tensor([prefix]), use_cache=True).past_key_values
         found: dict[int, Features] = {}
@@ -174,28 +183,33 @@ class Backbone:
             role = "user"
         ids: list[int] = []
         for speaker, content in reversed(context):
-            turn = self._ids(f"<|im_start|>{speaker}\n") + self._words(content) + self._ids("<|im_end|>\n")
+            turn = self.markup(f"<|im_start|>{speaker}\n") + self.words(content) + self.markup("<|im_end|>\n")
             if len(ids) + len(turn) > CONTEXT_TOKENS:
                 room = CONTEXT_TOKENS - len(ids)
                 ids = (turn[-room:] if room > 0 else []) + ids
                 break
             ids = turn + ids
-        return ids + self._ids(f"<|im_start|>{role}\n")
+        return ids + self.markup(f"<|im_start|>{role}\n")
 
     def _suffix(self) -> list[int]:
-        return self._ids("<|im_end|>\n<|im_start|>assistant\n")
+        return self.markup("<|im_end|>\n<|im_start|>assistant\n")
 
-    def _words(self, text: str) -> list[int]:
-        # A "<|im_end|>" that somebody typed is text, not the end of a turn.
+    def words(self, text: str) -> list[int]:
+        """The tokens of somebody's text: an "<|im_end|>" that they typed is text, not the end of a turn."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
+
+    def offsets(self, text: str) -> list[Span]:
+        """The characters that each token of somebody's text stands for."""
+        return self._tokens(text)[1]
 
     def _tokens(self, text: str) -> tuple[list[int], list[Span]]:
         """The tokens of a text, at least one, and the characters that each stands for."""
         found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        return (found["input_ids"], found["offset_mapping"]) if found["input_ids"] else (self._ids("\n"), [])
+        return (found["input_ids"], found["offset_mapping"]) if found["input_ids"] else (self.markup("\n"), [])
 
-    def _ids(self, text: str) -> list[int]:
+    def markup(self, text: str) -> list[int]:
+        """The tokens of our own frame, special ones included."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 

@@ -89,8 +89,8 @@ def write_card(
     data = ["| own | Winnow, `data/labelled/` | Apache-2.0 |"]
     data += [f"| {s.name} | {s.upstream} | {s.licence} |" for s in PUBLIC_SETS]
     table = [
-        f"| {name} | {row['ours']['n']:,} | {_percent(row['ours']['prevalence'])} | {_interval(row['ours'])} "
-        f"| {_interval(row['tfidf'])} | {_interval(row['tfidf_own'])} |"
+        f"| {name} | {row['ours']['n']:,} | {_percent(row['ours']['prevalence'])} | {interval(row['ours'])} "
+        f"| {interval(row['tfidf'])} | {interval(row['tfidf_own'])} |"
         for name, row in metrics["auroc"].items()
     ]
     path.write_text(
@@ -144,7 +144,7 @@ def _targets(targets: dict[str, Any] | None) -> str:
     if not targets:
         return ""
     rows = [
-        f"| {row['name']} | {row['target']} | {_interval(row)} | {row['n']:,} | {_percent(row['prevalence'])} | {row['baseline']} |"
+        f"| {row['name']} | {row['target']} | {interval(row)} | {row['n']:,} | {_percent(row['prevalence'])} | {row['baseline']} |"
         for row in targets["rows"]
     ]
     heading = "| measure | target | figure | n | unsafe | baseline, same rows |\n|---|---|---|---|---|---|"
@@ -158,7 +158,8 @@ def _targets(targets: dict[str, Any] | None) -> str:
     )
 
 
-def _interval(figure: dict[str, Any]) -> str:
+def interval(figure: dict[str, Any]) -> str:
+    """A figure with its interval, as every card shows it."""
     if figure["value"] is None:
         return "n/a"
     if figure["low"] is None:

@@ -6,8 +6,8 @@ Knows the recipe. The pieces are in their own rooms: `public_sets`, `features`, 
 import hashlib
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from classifiers import models
-from classifiers.adaptation import Adaptation, adapt
+from classifiers.adaptation import Adaptation, adapt, batches_of
 from classifiers.backbone import Backbone, Features
 from classifiers.baseline import baseline_scores
 from classifiers.calibration import expected_calibration_error, platt
@@ -163,7 +163,26 @@ def learn_update(
             else:
                 bars[0](1)
 
-        return adapt(backbone.trunk, rows, examples, recipe.adaptation, seed, folder, show)
+        batches = list(exchange_batches([len(ids) for ids, _, _ in rows], examples, recipe.adaptation, seed))
+        # The head that taught the update is left: the readout reads more layers.
+        return adapt(backbone.trunk, rows, Targets.of(examples), batches, recipe.adaptation, seed, folder, show)[0]
+
+
+def exchange_batches(
+    lengths: Sequence[int], examples: Sequence[Example], adaptation: Adaptation, seed: int
+) -> Iterator[list[int]]:
+    """Batches for `adapt`: our own pairs in every epoch, of each public source what the adaptation allows, once."""
+    random = np.random.default_rng(seed)
+    pairs: dict[str, list[int]] = defaultdict(list)
+    public: dict[str, list[int]] = defaultdict(list)
+    for i, example in enumerate(examples):
+        (pairs[example.group] if example.complete else public[example.source]).append(i)
+    once: list[list[int]] = []
+    for source in sorted(public):
+        in_context = sum(bool(examples[i].context) for i in public[source]) * 2 > len(public[source])
+        most = adaptation.context_rows if in_context else adaptation.public_rows
+        once += [[int(i)] for i in random.permutation(public[source])[:most]]
+    return batches_of(lengths, list(pairs.values()), once, adaptation, random)
 
 
 def _fingerprint(update: Mapping[str, torch.Tensor]) -> str:

@@ -9,5 +9,6 @@ ROOT = Path(__file__).resolve().parent
 POLICY = ROOT / "policy.toml"
 CORPUS = ROOT / "corpus"
 LABELLED = ROOT / "labelled"
+GROUNDING = ROOT / "grounding"
 FAIRNESS = ROOT / "fairness.toml"
 MODELS = ROOT / "models"

@@ -1,42 +1,43 @@
 """Reply sentence to passage: which claims of a reply a passage bears out, with both spans and a verbatim quote.
 
 Knows how to look a claim up and which words of a passage to quote. Does not know what makes a sentence a claim
-(claims.py), how support is measured (support.py) or which engine searches (a Retriever is passed in).
+(claims.py), how support is measured (support.py, or a scorer that is passed in) or which engine searches (a Retriever is).
 """
 
+import logging
 import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from retrieval import support as lexical
 from retrieval.bm25 import Hit, Retriever
 from retrieval.claims import is_claim
 from retrieval.corpus import Passage
+from retrieval.quotes import POINTING, Quote, quote_support, quotes_of, referents_of
 from retrieval.sentences import Span, sentences
-from retrieval.support import CAP, Weight, names, support
-from retrieval.tokens import tokenise
+from retrieval.support import Weight, names, support
 
-__all__ = ["Citation", "Claim", "Grounding", "Quote", "coverage", "ground", "is_claim", "support"]
+__all__ = [
+    "Citation",
+    "Claim",
+    "Grounding",
+    "Judgement",
+    "Quote",
+    "SupportScorer",
+    "coverage",
+    "ground",
+    "is_claim",
+    "support",
+]
 
-# A subject that only points elsewhere: what it points at must be in the quote or its title too.
-_POINTING = re.compile(r"^\W*(?:it|its|they|their|he|his|she|her|this|these|that|those|there)\b", re.IGNORECASE)
-_DEFINITE = re.compile(r"^\W*the\b", re.IGNORECASE)
+log = logging.getLogger(__name__)
+
 # Two sentences of a passage cannot bear out a claim of more characters; comparing it with each would only take time.
 _LONGEST_CLAIM = 2000
-_CLAUSE = re.compile(r",? and |; |,? but |, while |, which |, where ")
-
-
-@dataclass(frozen=True)
-class Quote:
-    """Words of a passage. Law: text == passage.text[start - passage.start : end - passage.start]; offsets are in the
-    document.
-    """
-
-    passage: Passage
-    start: int
-    end: int
-    text: str
+# Passages that a scorer reads for one claim, those whose words come closest: reading is what costs.
+_READ = 3
+_DENIED = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,39 @@ class Citation:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the reply, text == reply[start:end], and its citation: None when nothing found supports it. `support`, in [0, 1]:
-    the best that was found, cited or not.
+    """A claim of the reply, text == reply[start:end], and its citations: none when nothing found supports it, two where it takes two
+    passages together. `support`, in [0, 1]: the best that was found, cited or not. `contradicted`: a passage denies it.
     """
 
     start: int
     end: int
     text: str
-    citation: Citation | None = None
+    citations: tuple[Citation, ...] = ()
     support: float = 0.0
+    contradicted: bool = False
+
+    @property
+    def label(self) -> str:
+        """supported, contradicted or unsupported."""
+        return "supported" if self.citations else "contradicted" if self.contradicted else "unsupported"
+
+
+class Judgement(Protocol):
+    """Two probabilities in [0, 1]: that a passage bears a claim out, and that it denies it."""
+
+    @property
+    def supported(self) -> float: ...
+
+    @property
+    def contradicted(self) -> float: ...
+
+
+class SupportScorer(Protocol):
+    """A trained judge of (passage, the turn before or "", claim). The same input gives the same judgement."""
+
+    def judge(self, claims: Sequence[tuple[str, str, str]]) -> Sequence[Judgement]:
+        """One judgement for each, in order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,7 @@ class Grounding:
     @property
     def citations(self) -> tuple[Citation, ...]:
         """The citations of the supported claims, in the reply's order."""
-        return tuple(claim.citation for claim in self.claims if claim.citation is not None)
+        return tuple(citation for claim in self.claims for citation in claim.citations)
 
     @property
     def claim_count(self) -> int:
@@ -85,7 +110,12 @@ class Grounding:
     @property
     def supported_count(self) -> int:
         """How many of them have a citation."""
-        return len(self.citations)
+        return sum(bool(claim.citations) for claim in self.claims)
+
+    @property
+    def contradicted_count(self) -> int:
+        """How many a passage denies, and none bears out."""
+        return sum(claim.label == "contradicted" for claim in self.claims)
 
     @property
     def score(self) -> float | None:
@@ -108,13 +138,15 @@ def ground(
     threshold: float = 0.6,
     k: int = 5,
     all_sentences: bool = False,
+    scorer: SupportScorer | None = None,
 ) -> Grounding:
     """Looks every claim of a reply up and cites the best quote whose support is at least `threshold`.
 
     `question` is what the reply answers: it helps the search and says what "it" means. `weight` gives a token's idf; by
     default the retriever's own `weight`, or 1 for every token when it has none. Of equally good quotes the shorter
-    wins. `all_sentences`: each sentence with a letter or digit in it is taken for a claim, whatever its form. Raises ValueError
-    when the threshold is not in (0, 1] or k is below 1.
+    wins. `all_sentences`: each sentence with a letter or digit in it is taken for a claim, whatever its form. `scorer`: a trained
+    judge, which then decides what is supported in place of the words that claim and quote share; what it cannot judge (an error, a
+    figure that is no probability) is not supported. Raises ValueError when the threshold is not in (0, 1] or k is below 1.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
@@ -126,8 +158,8 @@ def ground(
     for start, end in sentences(text):
         sentence = text[start:end]
         if is_claim(sentence) or (all_sentences and any(map(str.isalnum, sentence))):
-            citation, best = _cite(text, (start, end), retriever, question, before, weigh, threshold, k)
-            claims.append(Claim(start, end, sentence, citation, best))
+            look = _Look(text, (start, end), retriever, question, before, weigh, threshold, k)
+            claims.append(look.judged_by(scorer) if scorer is not None else look.by_words())
         # What "it" means was last named by the nearest sentence that names something.
         before = sentence if names(sentence) or not before else before
     return Grounding(tuple(claims))
@@ -142,29 +174,104 @@ def coverage(question: str, passage: Passage, weight: Weight) -> float:
     return lexical.coverage(question, passage.title, passage.text, weight)
 
 
-def _cite(
-    text: str, span: Span, retriever: Retriever, question: str, before: str, weight: Weight, threshold: float, k: int
-) -> tuple[Citation | None, float]:
-    """The best citation of a claim, if any, and the best support that any true quote gives it."""
-    claim = text[span[0] : span[1]]
-    if len(claim) > _LONGEST_CLAIM:
-        return None, 0.0
-    referents = _referents(claim, question, before)
-    best: tuple[tuple[float, int, float], Citation] | None = None
-    for hit in _candidates(claim, retriever, question, before if _POINTING.match(claim) else "", k):
-        for quote in _quotes(hit.passage):
-            score = _quote_support(claim, quote, referents, weight)
-            if not score > 0:  # nor is NaN
-                continue
-            citation = Citation(*span, claim, _as_quote(hit.passage, quote), score, hit.score)
-            rank = (round(score, 6), -len(citation.quote.text), hit.score)
-            # Law 4 is checked before a citation may win, so that a false one does not push out a true one.
-            if (best is None or rank > best[0]) and _is_true(citation, text, retriever):
-                best = rank, citation
-    if best is None:
-        return None, 0.0
-    found = best[1]
-    return (found if found.score >= threshold else None), found.score
+@dataclass(frozen=True)
+class _Look:
+    """One claim being looked up."""
+
+    reply: str
+    span: Span
+    retriever: Retriever
+    question: str
+    before: str
+    weight: Weight
+    threshold: float
+    k: int
+
+    @property
+    def claim(self) -> str:
+        return self.reply[slice(*self.span)]
+
+    def by_words(self) -> Claim:
+        """Supported where a quote shares enough of its words."""
+        best = max((found for hit in self._hits() for found in self._cited(hit)), default=None, key=_rank)
+        if best is None:
+            return Claim(*self.span, self.claim)
+        return Claim(*self.span, self.claim, (best,) if best.score >= self.threshold else (), best.score)
+
+    def judged_by(self, scorer: SupportScorer) -> Claim:
+        """Supported where the scorer says that a passage, or the best of them together, bear it out; each cited at the words that
+        come closest.
+        """
+        hits = self._hits()
+        if not hits:
+            return Claim(*self.span, self.claim)
+        cited = {hit.passage.id: max(self._cited(hit), default=None, key=_rank) for hit in hits}
+        closest = sorted(hits, key=lambda hit: _rank_or_none(cited[hit.passage.id]), reverse=True)[:_READ]
+        read = [[hit] for hit in closest] + ([sorted(closest, key=_place)] if len(closest) > 1 else [])
+        try:
+            # The closest passage alone is most often enough; the others are read where it is not.
+            supported, denied = self._read(read[:1], scorer)
+            if supported[0] < self.threshold:
+                more, also = self._read(read[1:], scorer)
+                supported, denied = supported + more, denied + also
+        except Exception:  # whatever fails is no support (law 5), and a reply without sources is still a reply
+            log.exception("a claim could not be judged")
+            return Claim(*self.span, self.claim)
+        best = max(range(len(supported)), key=lambda i: (supported[i], -len(read[i])))
+        score = supported[best]
+        if score < self.threshold:
+            return Claim(*self.span, self.claim, (), score, max(denied) >= _DENIED)
+        quotes = [quote for hit in read[best] if (quote := cited[hit.passage.id]) is not None]
+        quotes = sorted(quotes, key=_rank, reverse=True)[: 1 if len(read[best]) == 1 else 2]
+        # Without words to quote there is nothing to show, and so no citation.
+        return Claim(*self.span, self.claim, tuple(replace(quote, score=score) for quote in quotes), score)
+
+    def _read(self, groups: list[list[Hit]], scorer: SupportScorer) -> tuple[list[float], list[float]]:
+        """Of each group of passages read as one: the probability that it bears the claim out, and that it denies it."""
+        about = " ".join(part for part in (self.question, self.before) if part)
+        found = scorer.judge([("\n".join(map(_shown, group)), about, self.claim) for group in groups]) if groups else []
+        return [_probability(each.supported) for each in found], [_probability(each.contradicted) for each in found]
+
+    def _hits(self) -> list[Hit]:
+        if len(self.claim) > _LONGEST_CLAIM:
+            return []
+        return _candidates(
+            self.claim, self.retriever, self.question, self.before if POINTING.match(self.claim) else "", self.k
+        )
+
+    def _cited(self, hit: Hit) -> Iterator[Citation]:
+        """Every true citation of the hit with its support by words. Law 4 is checked before a citation may win, so that a false one
+        does not push out a true one.
+        """
+        referents = referents_of(self.claim, self.question, self.before)
+        for drafted in quotes_of(hit.passage):
+            score = quote_support(self.claim, drafted, referents, self.weight)
+            if score > 0:  # nor is NaN
+                citation = Citation(*self.span, self.claim, drafted.quote(), score, hit.score)
+                if _is_true(citation, self.reply, self.retriever):
+                    yield citation
+
+
+def _rank(citation: Citation) -> tuple[float, int, float]:
+    return round(citation.score, 6), -len(citation.quote.text), citation.bm25
+
+
+def _rank_or_none(citation: Citation | None) -> tuple[float, int, float]:
+    return _rank(citation) if citation is not None else (0.0, 0, 0.0)
+
+
+def _place(hit: Hit) -> tuple[str, int]:
+    return hit.passage.document_id, hit.passage.start
+
+
+def _shown(hit: Hit) -> str:
+    """A passage as a judge reads it: under its title, which may be all that names its subject."""
+    title, text = hit.passage.title, hit.passage.text
+    return f"{title}: {text}" if title and title.lower() not in text.lower() else text
+
+
+def _probability(value: float) -> float:
+    return value if math.isfinite(value) and 0 <= value <= 1 else 0.0
 
 
 def _candidates(claim: str, retriever: Retriever, question: str, before: str, k: int) -> list[Hit]:
@@ -173,81 +280,6 @@ def _candidates(claim: str, retriever: Retriever, question: str, before: str, k:
     if question or before:
         found = [*found, *retriever.search(f"{question} {before} {claim}", k)]
     return list({hit.passage.id: hit for hit in reversed(found) if math.isfinite(hit.score)}.values())[::-1]
-
-
-def _referents(claim: str, question: str, before: str) -> tuple[str, ...] | None:
-    """Tokens of which a quote (or its title) must hold one for the claim to be about the same thing; None when the
-    claim names it itself.
-
-    A claim that starts with a pronoun points at the names before it, or failing names at any content word. One that
-    starts with "The" and names nothing that the question names ("The capital is Nairobi.") is about what the question
-    names.
-    """
-    if _POINTING.match(claim):
-        return names(before) or names(question) or tuple(tokenise(before)) or tuple(tokenise(question))
-    asked = names(question)
-    if _DEFINITE.match(claim) and asked and not set(asked) & set(tokenise(claim)):
-        return tuple(dict.fromkeys((*asked, *names(before))))
-    return None
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A quote in the making: one sentence, or two neighbours, as spans in the passage's own text."""
-
-    passage: Passage
-    parts: tuple[Span, ...]
-
-    def text(self, part: int) -> str:
-        start, end = self.parts[part]
-        return self.passage.text[start:end]
-
-
-def _quotes(passage: Passage) -> Iterator[_Candidate]:
-    spans = sentences(passage.text)
-    for number, span in enumerate(spans):
-        yield _Candidate(passage, (span,))
-        if number + 1 < len(spans):
-            yield _Candidate(passage, (span, spans[number + 1]))
-
-
-def _quote_support(claim: str, quote: _Candidate, referents: tuple[str, ...] | None, weight: Weight) -> float:
-    """Support of a claim by one sentence, or by two where the second leans on the first or each bears out a part of the
-    claim.
-    """
-    title = quote.passage.title
-    if len(quote.parts) == 1:
-        score = support(claim, quote.text(0), weight, title)
-    elif _POINTING.match(quote.text(1)):
-        # The first sentence lends the second its names alone: "The capital is Nairobi. It replaced Mombasa." proves no
-        # capital Mombasa.
-        score = support(claim, quote.text(1), weight, f"{title} {' '.join(names(quote.text(0)))}")
-    else:
-        score = _by_clauses(claim, quote, weight, title)
-    if referents is not None and score > CAP:
-        whole = frozenset(tokenise(f"{title} {' '.join(quote.text(part) for part in range(len(quote.parts)))}"))
-        if not any(lexical.holds(whole, token) for token in referents):
-            return CAP
-    return score
-
-
-def _by_clauses(claim: str, quote: _Candidate, weight: Weight, title: str) -> float:
-    """A compound claim by two sentences: its weakest clause, each clause by the sentence that supports it better; 0.0
-    for a simple claim.
-
-    Two sentences are never pooled for one clause: "The capital is Nairobi. Mombasa is a port." holds every word of a
-    false claim.
-    """
-    clauses = [clause for clause in _CLAUSE.split(claim) if tokenise(clause)]
-    if len(clauses) < 2:
-        return 0.0
-    whole = support(claim, f"{quote.text(0)} {quote.text(1)}", weight, title)  # counts numbers and negations over both
-    return min(whole, *(max(support(clause, quote.text(part), weight, title) for part in (0, 1)) for clause in clauses))
-
-
-def _as_quote(passage: Passage, candidate: _Candidate) -> Quote:
-    start, end = candidate.parts[0][0], candidate.parts[-1][1]
-    return Quote(passage, passage.start + start, passage.start + end, passage.text[start:end])
 
 
 def _is_true(citation: Citation, reply: str, retriever: Retriever) -> bool:

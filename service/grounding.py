@@ -77,8 +77,8 @@ def _row(claim: Claim) -> dict[str, Any]:
         "start": claim.start,
         "end": claim.end,
         "support": claim.support,
-        "label": "supported" if claim.citation else "unsupported",
-        "citations": [citation_row(claim.citation)] if claim.citation else [],
+        "label": claim.label,
+        "citations": [citation_row(citation) for citation in claim.citations],
     }
 
 

@@ -1,5 +1,7 @@
 """A language model small enough to read in milliseconds, with a tokenizer of single bytes: every text has a length known beforehand."""
 
+import gzip
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from classifiers.backbone import Backbone
+from classifiers.grounding_sets import GROUNDING_SETS
 from classifiers.labelled import Example, Turn
 from classifiers.policy import OBJECTIVES
 from classifiers.readout import Readout, Scorer
@@ -125,3 +128,46 @@ def make(make_example: Callable[..., Example]) -> Callable[..., Example]:
         )
 
     return row
+
+
+@pytest.fixture
+def public_claims(tmp_path: Path) -> Path:
+    """The public sets of labelled claims, each in its own format, a few rows long."""
+    folder = tmp_path / "public"
+    folder.mkdir()
+    for one in GROUNDING_SETS:
+        (folder / one.name).mkdir()
+    begin = "knowledge\tmessage\tresponse\tbegin_label\n"
+    for i, label in enumerate(("Fully attributable", "Not fully attributable", "Generic")):
+        begin += f'Salt "{i} is white .\tIs it ?\tIt is white .\t{label}\n'
+    (folder / "begin-wow/begin_wow.tsv").write_text(begin)
+    audit = 'evidence,history,response,BEGIN,VRM\nA fact,"Hi, you",A reply,%s,x\n'
+    for name, label in (
+        ("gold_a", "Entailment"),
+        ("gold_b", '"entailment,hallucination"'),
+        ("gold_c", "uncooperative"),
+    ):
+        (folder / f"faithdial-audit/{name}.csv").write_text(audit % label)
+    fm2 = {"gold_evidence": [{"text": "Gold."}], "retrieved_evidence": [{"text": "Gold."}, {"text": "Beside."}]}
+    rows = [{**fm2, "id": label, "label": label, "text": "It is so."} for label in ("SUPPORTS", "REFUTES")]
+    (folder / "fm2/dev.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name in ("adversarial_train_15k.tsv", "conj_dev.tsv"):
+        (folder / "conjnli" / name).write_text(
+            "Premise\tHypothesis\tLabel\nA and B\tA\tentailment\nA or B\tA\tneutral\nNot A\tA\tcontradiction\n",
+            encoding="utf-8-sig",
+        )
+    pairs = [
+        {"id": name, "claim": "C", "evidence": f"E{name}", "gold_label": label}
+        for name, label in (("77", "SUPPORTS"), ("770000002", "REFUTES"))
+    ]
+    (folder / "fever-symmetric/fever_symmetric_dev.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    answers = {"knowledge": "K", "question": "Q?", "right_answer": "R", "hallucinated_answer": "H"}
+    (folder / "halueval-qa/qa_one-turn_data.json").write_text(json.dumps(answers))
+    questions = [
+        {"id": f"q{i}", "question": f"Q{i}?", "answers": [f"A{i}"] if i < 3 else [], "is_impossible": i >= 3}
+        for i in range(4)
+    ]
+    article = {"title": "T", "paragraphs": [{"context": "A0 A1 A2", "qas": questions}]}
+    with gzip.open(folder / "squad2/dev-2.0-from-html.json.gz", "wt") as file:
+        json.dump({"data": [article]}, file)
+    return folder

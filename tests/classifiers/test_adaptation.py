@@ -17,6 +17,7 @@ from classifiers.adaptation import BLOCKS, SCALE, Adaptation, adapt, lay_in
 from classifiers.backbone import Backbone
 from classifiers.labelled import Example
 from classifiers.supervision import Targets
+from classifiers.training import exchange_batches
 
 Row = tuple[list[int], int, int]
 Make = Callable[..., Example]
@@ -47,7 +48,7 @@ def pairs(backbone: Backbone, make_example: Make) -> tuple[list[Row], list[Examp
 
 @pytest.fixture(scope="module")
 def update(backbone: Backbone, pairs: tuple[list[Row], list[Example]], tmp_path_factory: Any) -> Any:
-    return adapt(backbone.trunk, *pairs, TINY, 0, tmp_path_factory.mktemp("update"))
+    return learn(backbone.trunk, *pairs, TINY, 0, tmp_path_factory.mktemp("update"))
 
 
 def pair(make: Make, i: int) -> tuple[Example, Example]:
@@ -60,6 +61,32 @@ def pair(make: Make, i: int) -> tuple[Example, Example]:
 
 def tokenised(backbone: Backbone, examples: list[Example]) -> tuple[list[Row], list[Example]]:
     return [backbone.tokens(e.context, e.reply, e.role) for e in examples], examples
+
+
+def learn(
+    trunk: Any,
+    rows: list[Row],
+    examples: list[Example],
+    recipe: Adaptation,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, torch.Tensor]:
+    return learned(trunk, rows, examples, recipe, seed, folder, progress)[0]
+
+
+def learned(
+    trunk: Any,
+    rows: list[Row],
+    examples: list[Example],
+    recipe: Adaptation,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The update that exchanges teach, and the head that taught it."""
+    batches = list(exchange_batches([len(ids) for ids, _, _ in rows], examples, recipe, seed))
+    return adapt(trunk, rows, Targets.of(examples), batches, recipe, seed, folder, progress)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -232,7 +259,7 @@ def test_learning_leaves_the_trunk_and_what_it_reads_as_they_were_bit_for_bit(
     ids = torch.tensor([pairs[0][0][0]])
     with torch.inference_mode():
         said = model(input_ids=ids).logits
-    found = adapt(backbone.trunk, *pairs, TINY, 0, tmp_path)
+    found = learn(backbone.trunk, *pairs, TINY, 0, tmp_path)
     assert same(dict(model.named_parameters()), weights)
     assert np.array_equal(backbone.read_many(PROBES), before)
     with torch.inference_mode():
@@ -244,8 +271,8 @@ def test_the_same_seed_learns_the_same_update_and_another_seed_another(
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], update: Any, tmp_path: Path
 ) -> None:
     torch.rand(7)  # whatever was drawn before
-    assert same(adapt(backbone.trunk, *pairs, TINY, 0, tmp_path / "again"), update)
-    assert not same(adapt(backbone.trunk, *pairs, TINY, 1, tmp_path / "other"), update)
+    assert same(learn(backbone.trunk, *pairs, TINY, 0, tmp_path / "again"), update)
+    assert not same(learn(backbone.trunk, *pairs, TINY, 1, tmp_path / "other"), update)
 
 
 def test_learning_lowers_the_loss_on_a_set_that_can_be_told_apart(
@@ -263,7 +290,7 @@ def test_learning_lowers_the_loss_on_a_set_that_can_be_told_apart(
     rows = tokenised(backbone, [e for i in range(16) for e in pair(make_example, i)])
     # The head stays as it was drawn, so that only the update can account for what is learned.
     recipe = replace(TINY, epochs=24, batch=8, learning_rate=2e-2, head_rate=0.0)
-    adapt(backbone.trunk, *rows, recipe, 0, tmp_path)
+    learn(backbone.trunk, *rows, recipe, 0, tmp_path)
     assert np.mean(losses[-8:]) < 0.4 * np.mean(losses[:8])
 
 
@@ -279,7 +306,7 @@ def seen(
         return loss_of(self, logits, batch, weight)
 
     monkeypatch.setattr(Targets, "loss", spy)
-    adapt(trunk, rows, examples, recipe, 0, folder)
+    learn(trunk, rows, examples, recipe, 0, folder)
     return batches
 
 
@@ -321,11 +348,11 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_update_of_one_that_was_
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], tmp_path: Path
 ) -> None:
     recipe = replace(TINY, epochs=18, learning_rate=5e-3)  # 108 steps
-    whole = adapt(backbone.trunk, *pairs, recipe, 0, tmp_path / "whole")
+    whole = learn(backbone.trunk, *pairs, recipe, 0, tmp_path / "whole")
     with pytest.raises(Killed):
-        adapt(backbone.trunk, *pairs, recipe, 0, tmp_path / "killed", kill_at(104))
+        learn(backbone.trunk, *pairs, recipe, 0, tmp_path / "killed", kill_at(104))
     steps: list[tuple[int, int]] = []
-    resumed = adapt(backbone.trunk, *pairs, recipe, 0, tmp_path / "killed", lambda *step: steps.append(step))
+    resumed = learn(backbone.trunk, *pairs, recipe, 0, tmp_path / "killed", lambda *step: steps.append(step))
     assert steps == [(done, 108) for done in range(100, 109)]
     assert same(resumed, whole)
 
@@ -334,18 +361,18 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], update: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(Killed):
-        adapt(backbone.trunk, *pairs, TINY, 0, tmp_path, kill_at(5))
-    assert same(adapt(backbone.trunk, *pairs, TINY, 0, tmp_path), update)
+        learn(backbone.trunk, *pairs, TINY, 0, tmp_path, kill_at(5))
+    assert same(learn(backbone.trunk, *pairs, TINY, 0, tmp_path), update)
 
 
 def test_a_finished_run_is_not_learned_again(
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], update: Any, tmp_path: Path
 ) -> None:
     steps: list[tuple[int, int]] = []
-    adapt(backbone.trunk, *pairs, TINY, 0, tmp_path / "new", lambda *step: steps.append(step))
+    learn(backbone.trunk, *pairs, TINY, 0, tmp_path / "new", lambda *step: steps.append(step))
     assert steps == [(done, 12) for done in range(13)]
     steps.clear()
-    assert same(adapt(backbone.trunk, *pairs, TINY, 0, tmp_path / "new", lambda *step: steps.append(step)), update)
+    assert same(learn(backbone.trunk, *pairs, TINY, 0, tmp_path / "new", lambda *step: steps.append(step)), update)
     assert steps == [(12, 12)]
     assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".pt"]
 
@@ -365,12 +392,12 @@ def test_a_checkpoint_of_other_labels_is_not_gone_on_from(
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], tmp_path: Path, change: dict[str, Any]
 ) -> None:
     rows, examples = pairs
-    adapt(backbone.trunk, rows, examples, TINY, 0, tmp_path)
+    learn(backbone.trunk, rows, examples, TINY, 0, tmp_path)
     steps: list[int] = []
     others = [replace(examples[0], **change), *examples[1:]]
-    found = adapt(backbone.trunk, rows, others, TINY, 0, tmp_path, lambda done, _: steps.append(done))
+    found = learn(backbone.trunk, rows, others, TINY, 0, tmp_path, lambda done, _: steps.append(done))
     assert steps[0] == 0
-    assert same(found, adapt(backbone.trunk, rows, others, TINY, 0, tmp_path / "fresh"))
+    assert same(found, learn(backbone.trunk, rows, others, TINY, 0, tmp_path / "fresh"))
 
 
 @pytest.mark.parametrize("change", ["seed", "settings", "tokens", "span"])
@@ -378,11 +405,11 @@ def test_a_checkpoint_of_other_settings_or_texts_is_not_gone_on_from(
     backbone: Backbone, pairs: tuple[list[Row], list[Example]], tmp_path: Path, change: str
 ) -> None:
     rows, examples = pairs
-    adapt(backbone.trunk, rows, examples, TINY, 0, tmp_path)
+    learn(backbone.trunk, rows, examples, TINY, 0, tmp_path)
     recipe = replace(TINY, learning_rate=1e-3) if change == "settings" else TINY
     ids, start, end = rows[0]
     first = {"tokens": ([*ids[:-1], 5], start, end), "span": (ids, start, end - 1)}.get(change, rows[0])
     steps: list[int] = []
     seed = int(change == "seed")
-    adapt(backbone.trunk, [first, *rows[1:]], examples, recipe, seed, tmp_path, lambda done, _: steps.append(done))
+    learn(backbone.trunk, [first, *rows[1:]], examples, recipe, seed, tmp_path, lambda done, _: steps.append(done))
     assert steps[0] == 0
