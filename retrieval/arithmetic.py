@@ -102,7 +102,7 @@ def power(base: Value, exponent: Value) -> Value:
             raise NoSum("a unit has no such power")
         return bounded(base ** int(exponent))
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if abs(exponent) * bits > _LARGEST_BITS:
+    if abs(exponent) * (bits - 1) > _LARGEST_BITS:
         raise NoSum("too large")
     if exponent.denominator == 1:
         return bounded(base**exponent.numerator)

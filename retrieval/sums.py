@@ -51,12 +51,13 @@ class Sum:
         return arithmetic.printed(self.value, self.unit)
 
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_WORTH = {word: number for number, word in enumerate(_SMALL)} | {w: 10 * n for n, w in enumerate(_TENS, 2)}
+_SMALL = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_WORTH = {word: number for number, word in enumerate(_SMALL.split())}
+_WORTH |= {word: 10 * number for number, word in enumerate(_TENS.split(), 2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 _ONE_WORD = rf"(?:{'|'.join(sorted([*_WORTH, *_SCALES], key=len, reverse=True))})"
@@ -76,7 +77,7 @@ _OPERATORS = {
 _OPERATOR = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _OPERATORS.items()}
 _ROOT = re.compile(r"(?:the\s)?(?:(square|cube)\sroot\s(?:of\s)?|(sqrt|cbrt)\s?(?:of\s)?|([√∛])\s?)", re.IGNORECASE)
 _AFTER = re.compile(r"(squared|²)|(cubed|³)|(factorial\b|!(?!=))", re.IGNORECASE)
-_INTO = re.compile(r"(?:in|to|into|as)\s(?:an?\s)?", re.IGNORECASE)
+_INTO = re.compile(r"(?:in|to|into|as)\s", re.IGNORECASE)
 _SHARE_OF = re.compile(r"(of|off)\s(?:the\s)?", re.IGNORECASE)
 _AND = re.compile(r"and\s", re.IGNORECASE)
 _ARTICLE = re.compile(r"an?\s", re.IGNORECASE)
@@ -217,9 +218,9 @@ def _amount(text: str, at: int) -> Token | None:
 def _figure(text: str, at: int) -> tuple[Fraction, int] | None:
     """A number in digits. None for what is no quantity: 3.2.1, 007, 1,5, a number glued to a word."""
     match = _NUMBER.match(text, at)
-    if match is None or (at and (text[at - 1].isalnum() or text[at - 1] in "_.,#")):
-        if match is None or text[at - 1] not in "xX":
-            return None
+    glued = at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_.,#") and text[at - 1] not in "xX"
+    if match is None or glued:
+        return None
     figures = match.group().replace(",", "")
     whole = figures.partition(".")[0]
     if len(figures) > _MOST_DIGITS or (len(whole) > 1 and whole[0] == "0") or re.match(r"[.,]\d", text[match.end() :][:2]):

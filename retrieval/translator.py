@@ -7,6 +7,7 @@ the text (both Marian), and of many by codes of their tokenizer (M2M-100, NLLB, 
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,9 @@ class Translator:
         self._model: Any = None
         try:
             config: Any = AutoConfig.from_pretrained(model, local_files_only=True)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=True)
+            with warnings.catch_warnings():  # Marian's tokenizer recommends a package that it then does not use
+                warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=True)
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise ValueError(

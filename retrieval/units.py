@@ -90,7 +90,9 @@ GBP: GBP
 CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP"}
 """Signs that stand before an amount of money, and its unit. No rate is known: amounts of two currencies do not add."""
 
-VARYING = frozenset("gallon quart pint cup fluid_ounce tablespoon teaspoon ton month year calorie".split())
+VARYING = frozenset(
+    ("gallon", "quart", "pint", "cup", "fluid_ounce", "tablespoon", "teaspoon", "ton", "month", "year", "calorie")
+)
 """Units (names of pint) whose size depends on country, calendar or trade: pint takes the American one, a text may not."""
 
 
