@@ -83,7 +83,7 @@ def remainder(a: Value, b: Value) -> Value:
 
 
 def off(share: Value, price: Value) -> Value:
-    """"20% off 80": the price less its share."""
+    """ "20% off 80": the price less its share."""
     if not isinstance(share, Percent):
         raise NoSum("only a percentage is taken off")
     return subtract(price, share)

@@ -27,7 +27,8 @@ _ASK = re.compile(
 )
 _OPENING = re.compile(r"(?:please|so|and|ok|okay|hi|hello|hey|well|now|then|thanks|calculate)?[\s,:!]*", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"\s*(?:=|\?|[.,;!)]*\s*$|[.,;!]\s|please\b|in\stotal\b|altogether\b|(?:is|are|equals?|makes?|gives?|comes?\sto|be|come\sout)\b)", re.IGNORECASE
+    r"\s*(?:=|\?|[.,;!)]*\s*$|[.,;!]\s|please\b|in\stotal\b|altogether\b|(?:is|are|equals?|makes?|gives?|comes?\sto|be|come\sout)\b)",
+    re.IGNORECASE,
 )
 _ENDING = re.compile(r"\s*(?:(?:=|equals?|is|makes?|gives?)\s*(?:what)?)?[\s?.!=]*", re.IGNORECASE)
 
@@ -137,7 +138,10 @@ def _asked(text: str, run: list[Token]) -> Sum | None:
     before, after = text[: run[0].start], text[run[-1].end :]
     alone = _OPENING.fullmatch(before) is not None and _ENDING.fullmatch(after) is not None
     asked = _ASK.search(before) is not None and _CLOSING.match(after) is not None
-    opens = re.search(r"(?:^|[.!?:\n])\s*$", before) is not None and re.match(r"\s*(?:=\s*)?(?:\?|=\s*$)", after) is not None
+    opens = (
+        re.search(r"(?:^|[.!?:\n])\s*$", before) is not None
+        and re.match(r"\s*(?:=\s*)?(?:\?|=\s*$)", after) is not None
+    )
     if not (alone or asked or opens) or _is_name(text, run):
         return None
     # "What is 2 + 3!" exclaims; "What is 5!" and "3! = ?" ask for a factorial.

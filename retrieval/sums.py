@@ -223,7 +223,11 @@ def _figure(text: str, at: int) -> tuple[Fraction, int] | None:
         return None
     figures = match.group().replace(",", "")
     whole = figures.partition(".")[0]
-    if len(figures) > _MOST_DIGITS or (len(whole) > 1 and whole[0] == "0") or re.match(r"[.,]\d", text[match.end() :][:2]):
+    if (
+        len(figures) > _MOST_DIGITS
+        or (len(whole) > 1 and whole[0] == "0")
+        or re.match(r"[.,]\d", text[match.end() :][:2])
+    ):
         return None
     return Fraction(figures), match.end()
 
@@ -259,7 +263,15 @@ def evaluate(parts: Sequence[Token]) -> Sum:
         value = SimpleEval(operators=_TREE, functions=_FUNCTIONS, names=amounts).eval(code)
         if target is not None:
             value, shown = arithmetic.convert(value, unit(target.value)), target.value
-    except (InvalidExpression, SyntaxError, ArithmeticError, pint.PintError, KeyError, RecursionError, MemoryError) as e:
+    except (
+        InvalidExpression,
+        SyntaxError,
+        ArithmeticError,
+        pint.PintError,
+        KeyError,
+        RecursionError,
+        MemoryError,
+    ) as e:
         raise NoSum(f"{type(e).__name__}: {e}") from e
     units = {amount.unit for amount in names.values() if amount.unit}
     if not shown and len(units) == 1:
@@ -307,7 +319,9 @@ def _code(parts: Sequence[Token]) -> tuple[str, dict[str, _Amount], int]:
         elif token.kind == "after":
             steps += 1
             code[last:] = (
-                ["factorial", "(", *code[last:], ")"] if token.value == "!" else ["(", *code[last:], f"**n{len(names)}", ")"]
+                ["factorial", "(", *code[last:], ")"]
+                if token.value == "!"
+                else ["(", *code[last:], f"**n{len(names)}", ")"]
             )
             if token.value != "!":
                 names[f"n{len(names)}"] = _Amount(Fraction(token.value))

@@ -70,7 +70,9 @@ def wish(text: str) -> Wish | None:
         if match is None:
             continue
         parts = match.groupdict()
-        said = next((parts[name] for name in ("quoted", "curly", "single", "bent", "plain") if parts.get(name)), "").strip()
+        said = next(
+            (parts[name] for name in ("quoted", "curly", "single", "bent", "plain") if parts.get(name)), ""
+        ).strip()
         target = (parts.get("target") or "english").lower()
         source = parts.get("source")
         source = source.lower() if source else None if target == "english" else "english"

@@ -29,7 +29,9 @@ def assemble(settings: Settings) -> Corridor:
     translator = Translator(settings.translator) if settings.translator else None
     safety = Safety.load(policy)
     generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
-    return Corridor(generator, safety, policy, index, settings, Toolset(translator=translator, retrieval=Retrieval(index)))
+    return Corridor(
+        generator, safety, policy, index, settings, Toolset(translator=translator, retrieval=Retrieval(index))
+    )
 
 
 def load_index(settings: Settings) -> Index:
