@@ -27,7 +27,8 @@ _ASK = re.compile(
 )
 _OPENING = re.compile(r"(?:please|so|and|ok|okay|hi|hello|hey|well|now|then|thanks|calculate)?[\s,:!]*", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"\s*(?:=|\?|[.,;!)]*\s*$|[.,;!]\s|please\b|in\stotal\b|altogether\b|(?:is|are|equals?|makes?|gives?|comes?\sto|be|come\sout)\b)",
+    r"\s*(?:=|\?|[.,;!)]*\s*$|[.,;!]\s|"
+    r"(?:please|in\stotal|altogether|is|are|equals?|makes?|gives?|comes?\sto|be|come\sout)\b)",
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"\s*(?:(?:=|equals?|is|makes?|gives?)\s*(?:what)?)?[\s?.!=]*", re.IGNORECASE)

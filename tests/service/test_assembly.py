@@ -61,7 +61,7 @@ def test_the_translator_of_the_settings_is_the_toolsets(parts, monkeypatch):
 
 
 def test_a_translator_that_is_not_there_stops_the_start(parts):
-    with pytest.raises(ValueError, match="translator: .*nowhere"):
+    with pytest.raises(ValueError, match=r"translator: .*nowhere"):
         assemble(parts.model_copy(update={"translator": "nowhere"}))
 
 
