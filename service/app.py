@@ -116,6 +116,7 @@ def create_app(corridor: Corridor) -> FastAPI:
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
             "index": {"documents": corridor.index.document_count, "passages": len(corridor.index)},
+            "tools": corridor.toolset.installed,
         }
 
     return app

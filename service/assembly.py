@@ -10,7 +10,7 @@ from pathlib import Path
 from classifiers import Safety, load_policy
 from classifiers.models import cache_folder
 from data import CORPUS
-from retrieval import DamagedIndex, Index, read_documents
+from retrieval import DamagedIndex, Index, Retrieval, Toolset, Translator, read_documents
 from service.chat import Corridor
 from service.generator import LocalGenerator
 from service.settings import Settings
@@ -21,14 +21,17 @@ log = logging.getLogger(__name__)
 def assemble(settings: Settings) -> Corridor:
     """Load everything that a reply needs.
 
-    Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError: all at
-    start, so that no request meets them.
+    Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError, ValueError
+    (translator): all at start, so that no request meets them.
     """
     policy = load_policy(settings.policy)
     index = load_index(settings)
+    translator = Translator(settings.translator) if settings.translator else None
     safety = Safety.load(policy)
     generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
-    return Corridor(generator, safety, policy, index, settings)
+    return Corridor(
+        generator, safety, policy, index, settings, Toolset(translator=translator, retrieval=Retrieval(index))
+    )
 
 
 def load_index(settings: Settings) -> Index:

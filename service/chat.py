@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from classifiers import Policy, SafetyScorer, Verdict
 from classifiers.labelled import Turn
-from retrieval import Hit, Index, ground
+from retrieval import Hit, Index, Toolset, ground
 from service.clock import Clock
 from service.decisions import Decision, Judged, Reply, chief_objective
 from service.evidence import before_question, look_up, question_of, steered, with_evidence
@@ -39,6 +39,7 @@ class Corridor:
     policy: Policy
     index: Index
     settings: Settings
+    toolset: Toolset = field(default_factory=Toolset)
 
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.

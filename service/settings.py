@@ -24,6 +24,10 @@ class Settings(BaseSettings):
         None, description="folder of an index made by `winnow index`; default: the sample corpus"
     )
 
+    translator: str | None = Field(
+        None, description="translation model for the toolset, by path or cached name; default: none"
+    )
+
     candidates: int = Field(16, ge=1, le=64, description="replies sampled for one answer")
     max_tokens: int = Field(96, ge=1, le=1024, description="tokens in a candidate when the request names no limit")
     temperature: float = Field(0.7, ge=0, le=2)

@@ -47,6 +47,24 @@ def test_whole_parts_make_a_corridor_that_answers(parts):
     assert len(corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1)).replies) == 1
 
 
+def test_the_toolset_computes_and_looks_up_in_the_index_and_has_no_translator_unless_one_is_set(parts):
+    toolset = assemble(parts).toolset
+    assert toolset.installed == {"calculator": "built in", "translator": "none installed", "retrieval": "index"}
+    assert toolset("What is 135+7721?")[0] == "7856"
+    assert toolset("the capital of Kenya")[0] == INDEX.search("the capital of Kenya", 1)[0].passage.text
+
+
+def test_the_translator_of_the_settings_is_the_toolsets(parts, monkeypatch):
+    monkeypatch.setattr(assembly, "Translator", lambda model: f"translator {model}")
+    toolset = assemble(parts.model_copy(update={"translator": "some/model"})).toolset
+    assert toolset.translator == "translator some/model"
+
+
+def test_a_translator_that_is_not_there_stops_the_start(parts):
+    with pytest.raises(ValueError, match=r"translator: .*nowhere"):
+        assemble(parts.model_copy(update={"translator": "nowhere"}))
+
+
 def test_the_prompt_limit_of_the_settings_is_the_generators(parts):
     with pytest.raises(ValueError, match="limit is 400"):
         assemble(parts).reply([{"role": "user", "content": "x" * 400}], Wants(candidates=1))

@@ -38,6 +38,12 @@ def test_other_variables_of_the_environment_are_not_settings(monkeypatch):
     assert Settings().port == 8000
 
 
+def test_no_translator_is_set_until_one_is_named(folder):
+    assert Settings().translator is None
+    (folder / "winnow.toml").write_text('translator = "models/en-de"\n')
+    assert Settings().translator == "models/en-de"
+
+
 def test_an_unknown_key_of_the_file_is_refused_by_name(folder):
     (folder / "winnow.toml").write_text("candidate = 4\n")
     with pytest.raises(ValidationError, match=r"candidate\n.*not permitted"):
