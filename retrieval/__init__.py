@@ -2,7 +2,7 @@
 
 from retrieval.bm25 import DamagedIndex, Hit, Index, Retriever
 from retrieval.calculator import Checked, check
-from retrieval.citations import Citation, Claim, Grounding, Quote, coverage, ground
+from retrieval.citations import Citation, Claim, Grounding, Quote, SupportScorer, coverage, ground
 from retrieval.corpus import Document, Passage, Skipped, read_documents, split_passages
 from retrieval.sentences import sentences
 from retrieval.tools import Retrieval, Tool, ToolResult, Toolset
@@ -22,6 +22,7 @@ __all__ = [
     "Retrieval",
     "Retriever",
     "Skipped",
+    "SupportScorer",
     "Tool",
     "ToolResult",
     "Toolset",

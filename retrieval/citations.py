@@ -12,11 +12,13 @@ from typing import Protocol
 
 from retrieval import support as lexical
 from retrieval.bm25 import Hit, Retriever
+from retrieval.calculator import Checked, check
 from retrieval.claims import is_claim
 from retrieval.corpus import Passage
 from retrieval.quotes import POINTING, Quote, quote_support, quotes_of, referents_of
 from retrieval.sentences import Span, sentences
 from retrieval.support import Weight, names, support
+from retrieval.tokens import tokenise
 
 __all__ = [
     "Citation",
@@ -58,6 +60,7 @@ class Citation:
 class Claim:
     """A claim of the reply, text == reply[start:end], and its citations: none when nothing found supports it, two where it takes two
     passages together. `support`, in [0, 1]: the best that was found, cited or not. `contradicted`: a passage denies it.
+    `calculation`: the sum that is all it states, which the calculator bears out or not.
     """
 
     start: int
@@ -66,11 +69,14 @@ class Claim:
     citations: tuple[Citation, ...] = ()
     support: float = 0.0
     contradicted: bool = False
+    calculation: Checked | None = None
 
     @property
     def label(self) -> str:
         """supported, contradicted or unsupported."""
-        return "supported" if self.citations else "contradicted" if self.contradicted else "unsupported"
+        if self.citations or (self.calculation is not None and self.calculation.right):
+            return "supported"
+        return "contradicted" if self.contradicted else "unsupported"
 
 
 class Judgement(Protocol):
@@ -109,8 +115,8 @@ class Grounding:
 
     @property
     def supported_count(self) -> int:
-        """How many of them have a citation."""
-        return sum(bool(claim.citations) for claim in self.claims)
+        """How many of them have a citation, or are a sum that is right."""
+        return sum(claim.label == "supported" for claim in self.claims)
 
     @property
     def contradicted_count(self) -> int:
@@ -159,7 +165,12 @@ def ground(
         sentence = text[start:end]
         if is_claim(sentence) or (all_sentences and any(map(str.isalnum, sentence))):
             look = _Look(text, (start, end), retriever, question, before, weigh, threshold, k)
-            claims.append(look.judged_by(scorer) if scorer is not None else look.by_words())
+            calculation = _calculation(sentence)
+            if calculation is not None:
+                right = calculation.right
+                claims.append(Claim(start, end, sentence, (), float(right), not right, calculation))
+            else:
+                claims.append(look.judged_by(scorer) if scorer is not None else look.by_words())
         # What "it" means was last named by the nearest sentence that names something.
         before = sentence if names(sentence) or not before else before
     return Grounding(tuple(claims))
@@ -172,6 +183,12 @@ def coverage(question: str, passage: Passage, weight: Weight) -> float:
     without others gets 0.0.
     """
     return lexical.coverage(question, passage.title, passage.text, weight)
+
+
+def _calculation(sentence: str) -> Checked | None:
+    """The calculation that a sentence states with its result, where it states nothing else."""
+    found = check(sentence)
+    return found if found and not tokenise(f"{sentence[: found.start]} {sentence[found.end :]}") else None
 
 
 @dataclass(frozen=True)

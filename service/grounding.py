@@ -71,6 +71,14 @@ def citation_row(citation: Citation) -> dict[str, Any]:
     }
 
 
+def source_rows(claim: Claim) -> list[dict[str, Any]]:
+    """What bears a claim out: its citations, or the calculator's own result."""
+    if claim.calculation is not None and claim.calculation.right:
+        found = claim.calculation
+        return [{"tool": "calculator", "input": found.calculation, "output": found.computed, "support": 1.0}]
+    return [citation_row(citation) for citation in claim.citations]
+
+
 def _row(claim: Claim) -> dict[str, Any]:
     return {
         "text": claim.text,
@@ -78,7 +86,7 @@ def _row(claim: Claim) -> dict[str, Any]:
         "end": claim.end,
         "support": claim.support,
         "label": claim.label,
-        "citations": [citation_row(citation) for citation in claim.citations],
+        "citations": source_rows(claim),
     }
 
 

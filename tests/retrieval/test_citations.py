@@ -60,7 +60,7 @@ def test_law_5_every_claim_is_listed_and_only_citations_count(texts: list[str], 
     spans = [(start, end) for start, end in sentences(reply) if is_claim(reply[start:end])]
     assert [(claim.start, claim.end) for claim in grounding.claims] == spans
     assert all(claim.text == reply[claim.start : claim.end] for claim in grounding.claims)
-    assert grounding.supported_count == sum(bool(claim.citations) for claim in grounding.claims)
+    assert grounding.supported_count == sum(bool(c.citations) for c in grounding.claims if c.calculation is None)
     assert grounding.score == (grounding.supported_count / len(spans) if spans else None)
 
 
@@ -258,7 +258,8 @@ def test_law_5_a_claim_without_citation_never_counts_as_supported_whatever_the_j
     spans = [(start, end) for start, end in sentences(reply) if is_claim(reply[start:end])]
     assert [(claim.start, claim.end) for claim in grounding.claims] == spans
     labels = [claim.label for claim in grounding.claims]
-    assert grounding.supported_count == labels.count("supported") == sum(bool(c.citations) for c in grounding.claims)
+    assert grounding.supported_count == labels.count("supported")
+    assert all((c.label == "supported") == bool(c.citations) for c in grounding.claims if c.calculation is None)
     assert grounding.contradicted_count == labels.count("contradicted")
     assert all(0 <= claim.support <= 1 for claim in grounding.claims)
     if not 0.6 <= supported <= 1:
@@ -316,3 +317,19 @@ def test_a_judge_is_not_asked_about_a_claim_for_which_nothing_was_found() -> Non
     judge = always(1.0)
     (claim,) = ground("Zebras yodel quietly underground.", INDEX, scorer=judge).claims
     assert (claim.label, claim.support, judge.asked) == ("unsupported", 0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("claim", "label"),
+    [
+        ("135 + 7721 is 7856.", "supported"),
+        ("So 12% of 250 is 30.", "supported"),
+        ("135 + 7721 is 7857.", "contradicted"),
+        ("Kenya has 47 counties, and 135 + 7721 is 7856.", "unsupported"),
+    ],
+)
+def test_a_sum_is_borne_out_by_the_calculator_where_it_is_all_that_is_said(claim: str, label: str) -> None:
+    for scorer in (None, always(0.2)):
+        (found,) = ground(claim, INDEX, scorer=scorer).claims
+        assert (found.label, found.citations) == (label, ())
+        assert (found.calculation is not None) == (label != "unsupported")
