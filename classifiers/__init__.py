@@ -1,5 +1,6 @@
 """Text in, calibrated probability out: the safety objectives, the classifier that scores them, and its training."""
 
+from classifiers.grounding import Support
 from classifiers.models import DEFAULT_MODEL, DamagedWeights, ModelNotFound
 from classifiers.policy import OBJECTIVES, Objective, Policy, PolicyError, load_policy
 from classifiers.safety import Safety, SafetyScorer
@@ -18,6 +19,7 @@ __all__ = [
     "Safety",
     "SafetyScorer",
     "Scores",
+    "Support",
     "Verdict",
     "judge",
     "load_policy",

@@ -101,14 +101,19 @@ def ground(
     A line in: {"id", "text", "messages"?: what the text answers, "sources"?: ["...", ...] that replace the index}.
     """
     with _plain_errors():
+        from classifiers import Support
         from service.assembly import load_index
         from service.grounding import ground_line, read_texts
 
         lines = list(read_texts(file))
         settings = _settings(index=index)
         searched = load_index(settings)
-        threshold = settings.support_threshold
-        _write_rows("grounding", lines, lambda line: ground_line(line, searched, threshold, all_sentences), output)
+        with console.status("loading the support classifier"):
+            scorer = Support.load()
+        threshold = settings.support_threshold or scorer.threshold
+        _write_rows(
+            "grounding", lines, lambda line: ground_line(line, searched, threshold, all_sentences, scorer), output
+        )
 
 
 @app.command("eval", epilog="Example: winnow eval data/labelled --split validation --output results/own.json")
@@ -234,11 +239,12 @@ def train(
     labelled: Annotated[Path | None, typer.Option(help="our own labelled exchanges")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
+    grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
 ) -> None:
-    """Train the safety classifier as it is shipped, or, with --objective, a rule of your own beside it.
+    """Train the safety classifier as it is shipped, the support classifier, or, with --objective, a rule of your own.
 
-    The whole training takes about an hour and a half on two cores and goes on after a kill; a rule of your own takes less than a
-    minute, and the shipped weights stay as they are.
+    The whole training takes about an hour and a half on two cores, that of the support classifier about an hour; both go on after
+    a kill. A rule of your own takes less than a minute, and the shipped weights stay as they are.
     """
     with _plain_errors():
         if objective is not None:
@@ -266,6 +272,15 @@ def train(
 
         if examples is not None:
             raise ValueError("examples are given without --objective NAME")
+        if grounding:
+            from classifiers.grounding import SHIPPED_SUPPORT
+            from classifiers.grounding_training import train_support
+            from data import GROUNDING
+
+            folder = output or SHIPPED_SUPPORT
+            train_support(datasets, labelled or GROUNDING / "pairs", folder, seed, _progress)
+            console.print(f"written to {folder}", markup=False, soft_wrap=True)
+            return
         target = output or SHIPPED
         run(datasets, labelled or LABELLED, target, seed, _progress, console)
         if target == SHIPPED:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval import Citation, Claim, Document, Index, ground
+from retrieval import Citation, Claim, Document, Index, SupportScorer, ground
 from service.batch import BadLine, json_lines
 from service.evidence import question_of
 from service.requests import MAX_SOURCES
@@ -26,12 +26,18 @@ def read_texts(path: Path) -> Iterator[dict[str, Any]]:
     yield _checked({"id": path.name, "text": text}, path.name)
 
 
-def ground_line(line: Mapping[str, Any], index: Index, threshold: float, all_sentences: bool = False) -> dict[str, Any]:
+def ground_line(
+    line: Mapping[str, Any],
+    index: Index,
+    threshold: float,
+    all_sentences: bool = False,
+    scorer: SupportScorer | None = None,
+) -> dict[str, Any]:
     """Every claim of the line's text with its best support, in [0, 1], its label and its citation.
 
     `sources` of the line replace the index; the user's last turns, if `messages` end with them, are the question that the text
     answers. `support`: of the weakest claim; `groundedness`: share of the claims that are supported; both None without claims
-    (law 5).
+    (law 5). `scorer`: the trained judge of support; without one, shared words decide.
     """
     sources = line.get("sources")
     searched = _index_of(sources) if sources is not None else index
@@ -42,6 +48,7 @@ def ground_line(line: Mapping[str, Any], index: Index, threshold: float, all_sen
         threshold=threshold,
         k=max(5, len(sources or [])),
         all_sentences=all_sentences,
+        scorer=scorer,
     )
     return {
         "id": line.get("id"),

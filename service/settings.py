@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     screen_seconds: float = Field(60.0, gt=0, description="time limit for judging the candidates of one answer")
     max_queue: int = Field(16, ge=1, description="requests that may wait for the model")
 
-    support_threshold: float = Field(0.6, gt=0, le=1, description="lexical support from which a sentence is cited")
+    support_threshold: float | None = Field(
+        None, gt=0, le=1, description="support from which a sentence is cited; default: the support classifier's own"
+    )
     evidence_coverage: float = Field(
         0.5, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
     )
