@@ -19,7 +19,7 @@ PRESETS = ("strict", "balanced", "permissive")
 GROUPS = ("harm", "injustice", "misinformation")
 ACTIONS = ("drop", "flag")
 CODES = tuple(f"S{n}" for n in range(1, 14))
-TOP_KEYS = {"format", "preset", "steering", "fallback", "objectives"}
+TOP_KEYS = {"format", "preset", "steering", "fallback", "ungrounded_fallback", "objectives"}
 OBJECTIVE_KEYS = {"group", "code", "title", "definition", "thresholds", "action", "fallback"}
 CHANGEABLE_KEYS = {"threshold", "thresholds", "action", "fallback", "definition", "title"}
 OWN_KEYS = CHANGEABLE_KEYS | {"head", "group"}
@@ -47,12 +47,13 @@ class Objective:
 
 @dataclass(frozen=True)
 class Policy:
-    """Every objective with its threshold and action, and what is said when nothing passes."""
+    """Every objective with its threshold and action, and what is said when nothing passes or no reply has support."""
 
     preset: str
     objectives: Mapping[str, Objective]
     steering: str
     fallback: str
+    ungrounded_fallback: str
 
     @property
     def fingerprint(self) -> str:
@@ -121,6 +122,7 @@ def _policy(shipped: dict[str, Any], own: dict[str, Any], where: str) -> Policy:
         objectives=objectives,
         steering=own.get("steering", shipped["steering"]),
         fallback=own.get("fallback", shipped["fallback"]),
+        ungrounded_fallback=own.get("ungrounded_fallback", shipped["ungrounded_fallback"]),
     )
 
 
@@ -143,7 +145,7 @@ def _check_own(own: dict[str, Any], known: dict[str, Any], where: str) -> None:
     _only(own, TOP_KEYS, where, "")
     if own.get("format", 1) != 1:
         raise PolicyError(f"{where}: format must be 1")
-    for key in ("steering", "fallback"):
+    for key in ("steering", "fallback", "ungrounded_fallback"):
         if key in own:
             _text(own[key], where, key)
     objectives = own.get("objectives", {})

@@ -90,7 +90,11 @@ class Judgement(Protocol):
 
 
 class SupportScorer(Protocol):
-    """A trained judge of (passage, the turn before or "", claim). The same input gives the same judgement."""
+    """A trained judge of (passage, the turn before or "", claim). The same input gives the same judgement. `threshold`: the support
+    from which on it holds a claim to be supported.
+    """
+
+    threshold: float
 
     def judge(self, claims: Sequence[tuple[str, str, str]]) -> Sequence[Judgement]:
         """One judgement for each, in order."""

@@ -97,7 +97,9 @@ def create_app(corridor: Corridor) -> FastAPI:
             "sources": request.sources,
         }
         return await worker.run(
-            lambda: ground_line(line, corridor.index, settings.support_threshold, request.all_sentences)
+            lambda: ground_line(
+                line, corridor.index, corridor.support_threshold, request.all_sentences, corridor.support
+            )
         )
 
     @app.get("/v1/models")
@@ -129,6 +131,12 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
         raise Refused(f"model {request.model!r} is not served here; {known}", "model", "model_not_found", 404)
     if len(request.messages) > settings.max_messages:
         raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
+    ungrounded = request.ungrounded or settings.ungrounded
+    if ungrounded == "drop" and request.grounding == "off":
+        whose = "" if request.ungrounded else " by the server's setting"
+        raise Refused(
+            f"ungrounded is 'drop'{whose}, which needs grounding 'cite' or 'research', not 'off'", "ungrounded"
+        )
     candidates = request.candidates or max(settings.candidates, request.n)
     return Wants(
         candidates=candidates,
@@ -141,6 +149,7 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
         ),
         seed=request.seed,
         grounding=request.grounding,
+        ungrounded=ungrounded,
         block_input=request.moderation.policy.input.mode == "block",
     )
 

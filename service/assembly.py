@@ -7,7 +7,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from classifiers import Safety, load_policy
+from classifiers import Safety, Support, load_policy
 from classifiers.models import cache_folder
 from data import CORPUS
 from retrieval import DamagedIndex, Index, Retrieval, Toolset, Translator, read_documents
@@ -28,10 +28,10 @@ def assemble(settings: Settings) -> Corridor:
     index = load_index(settings)
     translator = Translator(settings.translator) if settings.translator else None
     safety = Safety.load(policy)
+    support = Support.load()
     generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
-    return Corridor(
-        generator, safety, policy, index, settings, Toolset(translator=translator, retrieval=Retrieval(index))
-    )
+    toolset = Toolset(translator=translator, retrieval=Retrieval(index))
+    return Corridor(generator, safety, policy, index, settings, toolset, support)
 
 
 def load_index(settings: Settings) -> Index:

@@ -3,31 +3,47 @@
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from classifiers import Policy, SafetyScorer, Verdict
 from classifiers.labelled import Turn
-from retrieval import Hit, Index, Toolset, ground
+from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
-from service.decisions import Decision, Judged, Reply, chief_objective
-from service.evidence import before_question, look_up, question_of, steered, with_evidence
-from service.generator import Candidate, Generator, Message, PromptTooLong, Sampling
-from service.ranking import rank
+from service.decisions import Decision, Judged, Reply, chief_objective, unsupported
+from service.evidence import before_question, look_up, question_of
+from service.generator import Generator, Message, Sampling
+from service.ranking import rank, settle
+from service.research import Evidence, Research, research
 from service.screening import explain, screen
 from service.settings import Settings
+from service.waves import Waves
+
+BY_WORDS = 0.6
+"""The share of a claim's words that a quote must hold, where words alone judge."""
 
 
 @dataclass(frozen=True)
 class Wants:
-    """What one request asks for. `seed` None draws one; the decision says which. `grounding`: "cite" or "off"."""
+    """What one request asks for. `seed` None draws one; the decision says which. `grounding`: "off", "cite" or "research".
+
+    `ungrounded`, what becomes of unsupported claims: "keep", "mark", or "drop", which raises ValueError where grounding is off.
+    """
 
     candidates: int = 16
     choices: int = 1
     sampling: Sampling = field(default_factory=Sampling)
     seed: int | None = None
     grounding: str = "cite"
+    ungrounded: str = "mark"
     block_input: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("grounding", ("off", "cite", "research")), ("ungrounded", ("keep", "mark", "drop"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        if self.ungrounded == "drop" and self.grounding == "off":
+            raise ValueError("ungrounded is 'drop', which needs grounding 'cite' or 'research', not 'off'")
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,8 @@ class Corridor:
     index: Index
     settings: Settings
     toolset: Toolset = field(default_factory=Toolset)
+    support: SupportScorer | None = None
+    """Judges which claims a passage bears out; without one, shared words do."""
 
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.
@@ -52,46 +70,38 @@ class Corridor:
         with clock("screen"):
             input_verdict = self.screen(_turns(before_question(messages)), [question], "user")[0]
         with clock("rank"):
-            hits = look_up(self.index, question, self.settings.evidence_coverage) if wants.grounding == "cite" else []
+            least = self.settings.evidence_coverage
+            hits = [] if wants.grounding == "off" else look_up(self.index, question, least)
 
-        judged: list[Judged] = []
-        survivors: list[Judged] = []
-        attempt = 0
         blocked = wants.block_input and input_verdict.dropped
-        while not survivors and attempt < 2 and not blocked:
-            told = steered(messages, self.policy.steering) if attempt else messages
-            try:
-                with clock("generate"):
-                    drawn = self._sample(told, hits, wants, seed, attempt)
-            except PromptTooLong:
-                if not attempt:
-                    raise
-                break  # there is no room for the steering prompt
-            with clock("screen"):
-                verdicts = self.screen(_turns(messages), [candidate.text for candidate, _ in drawn], "assistant")
-            fresh = [Judged(c, v, e, attempt) for (c, e), v in zip(drawn, verdicts, strict=True)]
-            judged += fresh
-            survivors = [j for j in fresh if j.kept]
-            attempt += 1
-
+        waves = self._waves(messages, wants, seed, clock)
+        judged = [] if blocked else waves.draft(hits)
+        evidence = Evidence(self.index, self.toolset, question, hits, least)
         with clock("rank"):
-            ranked = rank(survivors, question, hits, self.index.weight, self.settings.support_threshold)
+            ranked = self._rank([j for j in judged if j.kept], evidence)
+        found = Research(tuple(judged), tuple(ranked))
+        if wants.grounding == "research" and ranked:
+            found = self._research(found, evidence, waves)
         with clock("ground"):
-            replies = [self._reply(j, question, wants) for j in ranked[: wants.choices]]
-        replies += [self._fallback(judged, input_verdict if blocked else None)] * (wants.choices - len(replies))
+            replies, held = self._replies(found.ranked, evidence, wants)
+        record = tuple(replace(j, ungrounded=any(j is each for each in held)) for j in found.judged)
+        replies += [self._fallback(record, input_verdict if blocked else None)] * (wants.choices - len(replies))
         return Decision(
             id=f"chatcmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=self.generator.name,
             seed=seed,
             replies=tuple(replies),
-            judged=tuple(judged),
+            judged=record,
             input_verdict=input_verdict,
             prompt_tokens=self.generator.count_tokens(messages),
-            attempts=attempt,
+            attempts=waves.attempts,
             seconds=clock.seconds,
             versions={"safety": self.safety.version, "policy": self.policy.fingerprint},
             blocked_input=blocked,
+            ungrounded=wants.ungrounded,
+            rounds=found.rounds,
+            stopped=found.stopped,
         )
 
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:
@@ -102,36 +112,65 @@ class Corridor:
         """The verdict with its reasons looked into, where the classifier can; never raises."""
         return explain(self.safety, context, text, verdict, role)
 
-    def _sample(
-        self, messages: Sequence[Message], hits: Sequence[Hit], wants: Wants, seed: int, attempt: int
-    ) -> list[tuple[Candidate, bool]]:
-        """Candidates, and whether each saw the evidence: half of them where there is some, the odd one included."""
-        informed = (wants.candidates + 1) // 2 if hits else 0
-        drawn: list[tuple[Candidate, bool]] = []
-        if informed:
-            sampling = replace(wants.sampling, seed=4 * seed + 2 * attempt + 1)
-            try:
-                found = self.generator.sample(with_evidence(messages, hits), informed, sampling)
-            except PromptTooLong:  # the conversation may still fit without the evidence
-                found = []
-            drawn = [(candidate, True) for candidate in found]
-        if wants.candidates > len(drawn):
-            sampling = replace(wants.sampling, seed=4 * seed + 2 * attempt)
-            drawn += [(c, False) for c in self.generator.sample(messages, wants.candidates - len(drawn), sampling)]
-        return drawn
+    @property
+    def support_threshold(self) -> float:
+        """The support from which on a claim is cited: the setting's, else the judge's own."""
+        return self.settings.support_threshold or (self.support.threshold if self.support else BY_WORDS)
 
-    def _reply(self, judged: Judged, question: str, wants: Wants) -> Reply:
-        candidate = judged.candidate
-        grounding = None
-        if wants.grounding == "cite":
-            grounding = ground(candidate.text, self.index, question, self.index.weight, self.settings.support_threshold)
-        return Reply(candidate.text, candidate.finish_reason, candidate.tokens, grounding, judged.verdict)
+    def _waves(self, messages: Sequence[Message], wants: Wants, seed: int, clock: Clock) -> Waves:
+        def judge(texts: Sequence[str]) -> list[Verdict]:
+            return self.screen(_turns(messages), texts, "assistant")
 
-    def _fallback(self, judged: list[Judged], input_verdict: Verdict | None) -> Reply:
-        """The policy's own words: of the objective that dropped the most, or that blocked the input."""
+        steering = self.policy.steering
+        return Waves(self.generator, judge, messages, wants.candidates, wants.sampling, seed, steering, clock)
+
+    def _rank(self, survivors: Sequence[Judged], evidence: Evidence) -> list[Judged]:
+        return rank(survivors, evidence.question, evidence.hits, evidence.weight)
+
+    def _ground(self, text: str, evidence: Evidence) -> Grounding:
+        return ground(text, evidence, evidence.question, evidence.weight, self.support_threshold, scorer=self.support)
+
+    def _research(self, draft: Research, evidence: Evidence, waves: Waves) -> Research:
+        return research(
+            draft,
+            evidence,
+            draw=waves.more,
+            ground=lambda text: self._ground(text, evidence),
+            rank=lambda survivors: self._rank(survivors, evidence),
+            clock=waves.clock,
+            seconds=self.settings.research_seconds,
+        )
+
+    def _replies(self, ranked: Sequence[Judged], evidence: Evidence, wants: Wants) -> tuple[list[Reply], list[Judged]]:
+        """The best replies that may be sent, at most as many as are asked for, and the better ones that were held back."""
+        replies: list[Reply] = []
+        held: list[Judged] = []
+        for judged, grounding in self._settled(ranked, evidence, wants):
+            candidate = judged.candidate
+            if wants.ungrounded == "drop" and unsupported(grounding):
+                held.append(judged)
+            else:
+                replies.append(
+                    Reply(candidate.text, candidate.finish_reason, candidate.tokens, grounding, judged.verdict)
+                )
+            if len(replies) == wants.choices:
+                break
+        return replies, held
+
+    def _settled(
+        self, ranked: Sequence[Judged], evidence: Evidence, wants: Wants
+    ) -> Iterable[tuple[Judged, Grounding | None]]:
+        if wants.grounding == "off":
+            return ((judged, None) for judged in ranked)
+        return settle(ranked, lambda text: self._ground(text, evidence), wants.choices)
+
+    def _fallback(self, judged: Sequence[Judged], input_verdict: Verdict | None) -> Reply:
+        """The policy's own words: for want of a source, or of the objective that dropped the most, or that blocked the input."""
         chief = input_verdict.because[0] if input_verdict else chief_objective(judged)
         objective = self.policy.objectives.get(chief or "")
         text = objective.fallback if objective else self.policy.fallback
+        if any(j.ungrounded for j in judged):
+            text = self.policy.ungrounded_fallback
         return Reply(text, "content_filter", 0, None, None)
 
 

@@ -4,36 +4,46 @@ Knows what happened. The text of dropped candidates is held here and nowhere els
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifiers import OBJECTIVES, Verdict
-from retrieval import Grounding
+from retrieval import Claim, Grounding
 from service.generator import Candidate
 
 EMPTY = "empty"
 """The reason for dropping a candidate that says nothing."""
 
+UNGROUNDED = "ungrounded"
+"""The reason for dropping a candidate with an unsupported claim, where the policy on such claims is `drop`."""
+
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate with its verdict. `with_evidence`: it was sampled with passages quoted in its prompt."""
+    """A candidate with its verdict. `with_evidence`: it was sampled with passages quoted in its prompt.
+
+    `round`: of the research that it was sampled in, 0 for the draft. `ungrounded`: held back for an unsupported claim.
+    """
 
     candidate: Candidate
     verdict: Verdict
     with_evidence: bool
     attempt: int
+    round: int = 0
+    ungrounded: bool = False
 
     @property
     def kept(self) -> bool:
-        return not self.verdict.dropped and bool(self.candidate.text)
+        return self.reason is None
 
     @property
     def reason(self) -> str | None:
-        """What dropped it: the objective with the highest score, `unscored` or `empty`; None when kept."""
+        """What dropped it: the objective with the highest score, `unscored`, `empty` or `ungrounded`; None when kept."""
         if self.verdict.dropped:
             return self.verdict.because[0]
-        return None if self.kept else EMPTY
+        if not self.candidate.text:
+            return EMPTY
+        return UNGROUNDED if self.ungrounded else None
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,31 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Round:
+    """One round of research, counted from 1. Its candidates are those of `Decision.judged` that name it.
+
+    `asked_of`: the candidate, by its place in `Decision.judged`, whose unsupported claims were looked up as `queries`. `results`:
+    ids of the passages and tool results that were new. `picked`: the best candidate after the round, by its place, with how
+    many claims it makes and how many are supported.
+    """
+
+    number: int
+    asked_of: int
+    queries: tuple[str, ...]
+    results: tuple[str, ...]
+    sampled: int
+    picked: int
+    claims: int
+    supported: int
+
+
+@dataclass(frozen=True)
 class Decision:
-    """The record of one request. `seconds`: wall-clock time by phase. `input_verdict`: on the user's last turns."""
+    """The record of one request. `seconds`: wall-clock time by phase. `input_verdict`: on the user's last turns.
+
+    `ungrounded`: the policy on unsupported claims, "keep", "mark" or "drop". `rounds` and why they `stopped`: of research, where it
+    was asked for and a draft passed.
+    """
 
     id: str
     created: int
@@ -63,6 +96,9 @@ class Decision:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     blocked_input: bool = False
+    ungrounded: str = "mark"
+    rounds: tuple[Round, ...] = ()
+    stopped: str | None = None
 
     @property
     def dropped(self) -> tuple[Judged, ...]:
@@ -73,12 +109,17 @@ class Decision:
         return dropped_by(self.judged)
 
 
-def dropped_by(judged: tuple[Judged, ...] | list[Judged]) -> Counter[str]:
+def unsupported(grounding: Grounding | None) -> tuple[Claim, ...]:
+    """The claims without support, the contradicted ones among them; none where there was no grounding."""
+    return tuple(claim for claim in grounding.claims if claim.label != "supported") if grounding else ()
+
+
+def dropped_by(judged: Sequence[Judged]) -> Counter[str]:
     """How many candidates each reason dropped; a candidate counts once, for its highest-scoring objective."""
     return Counter(j.reason for j in judged if j.reason is not None)
 
 
-def chief_objective(judged: list[Judged]) -> str | None:
+def chief_objective(judged: Sequence[Judged]) -> str | None:
     """The objective that dropped the most; None when no objective did."""
     counts = {name: n for name, n in dropped_by(judged).items() if name in OBJECTIVES}
     return max(counts, key=lambda name: (counts[name], -OBJECTIVES.index(name))) if counts else None

@@ -1,12 +1,14 @@
 """Evidence: the passages that fit a question, and how they are shown to the generator.
 
-Knows the wording of the prompt. Does not know how passages are found or how support is measured (`retrieval`).
+Knows the wording of the prompt. Does not know how passages are found or how support is measured (`retrieval`), nor what a
+hostile document may try (`quoting.py`).
 """
 
 from collections.abc import Sequence
 
 from retrieval import Hit, Index, coverage
 from service.generator import Message
+from service.quoting import quoted
 
 
 def before_question(messages: Sequence[Message]) -> list[Message]:
@@ -29,12 +31,12 @@ def look_up(index: Index, question: str, least_coverage: float, k: int = 5, keep
 
 
 def with_evidence(messages: Sequence[Message], hits: Sequence[Hit]) -> list[Message]:
-    """The conversation with the passages quoted before the question, in the user's own turn.
+    """The conversation with the passages quoted before the question, in the user's own turn, one line of quotation each.
 
-    A small model uses evidence there and ignores it in the system turn.
+    A small model uses evidence there and ignores it in the system turn. No passage can add a line or a turn.
     """
     question = question_of(messages)
-    passages = "\n\n".join(f"{hit.passage.title}: {hit.passage.text}" for hit in hits)
+    passages = "\n\n".join(quoted(hit.passage.title, hit.passage.text) for hit in hits)
     asked = f"{passages}\n\nQuestion: {question}\nAnswer in one or two sentences using only the text above."
     return [*before_question(messages), {"role": "user", "content": asked}]
 

@@ -10,6 +10,7 @@ from typing import Any
 from retrieval import Citation, Claim, Document, Index, SupportScorer, ground
 from service.batch import BadLine, json_lines
 from service.evidence import question_of
+from service.quoting import link, plain, title_of
 from service.requests import MAX_SOURCES
 
 
@@ -59,8 +60,8 @@ def ground_line(
 
 
 def citation_url(citation: Citation) -> str:
-    """The document's own URL, else a name for it in the local corpus."""
-    return citation.quote.passage.url or f"corpus:{citation.quote.passage.document_id}"
+    """The document's own web address, else a name for it in the local corpus."""
+    return link(citation.quote.passage.url, citation.quote.passage.document_id)
 
 
 def citation_row(citation: Citation) -> dict[str, Any]:
@@ -69,9 +70,9 @@ def citation_row(citation: Citation) -> dict[str, Any]:
     return {
         "document": passage.document_id,
         "passage": passage.id,
-        "title": passage.title,
+        "title": title_of(passage.title),
         "url": citation_url(citation),
-        "source": passage.source,
+        "source": plain(passage.source),
         "quote": {"text": citation.quote.text, "start": citation.quote.start, "end": citation.quote.end},
         "support": round(citation.score, 4),
         "bm25": round(citation.bm25, 4),

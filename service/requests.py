@@ -110,7 +110,8 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=2**53)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    grounding: Literal["off", "cite"] = "cite"
+    grounding: Literal["off", "cite", "research"] = "cite"
+    ungrounded: Literal["keep", "mark", "drop"] | None = None
     explain: bool = False
     moderation: ModerationWish = ModerationWish()
     # Wishes that Winnow cannot fulfil: refused, not ignored.

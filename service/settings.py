@@ -4,6 +4,7 @@ Knows names, ranges and defaults. Does not load anything.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -46,6 +47,10 @@ class Settings(BaseSettings):
     evidence_coverage: float = Field(
         0.5, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
     )
+    ungrounded: Literal["keep", "mark", "drop"] = Field(
+        "mark", description="unsupported claims: sent as they are, sent and listed, or their reply not sent"
+    )
+    research_seconds: float = Field(60.0, gt=0, description="no round of research begins after so long")
 
     @classmethod
     def settings_customise_sources(

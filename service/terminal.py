@@ -8,6 +8,7 @@ from rich.text import Text
 from service.chat import Corridor, Wants
 from service.decisions import Decision
 from service.generator import Message, PromptTooLong, Sampling
+from service.quoting import plain, title_of
 from service.wire import citation_url
 
 
@@ -16,7 +17,7 @@ def converse(corridor: Corridor, console: Console | None = None) -> None:
     out = console or Console()
     settings = corridor.settings
     sampling = Sampling(settings.max_tokens, settings.temperature, top_p=settings.top_p)
-    wants = Wants(candidates=settings.candidates, sampling=sampling)
+    wants = Wants(candidates=settings.candidates, sampling=sampling, ungrounded=settings.ungrounded)
     messages: list[Message] = []
     out.print(f"[bold]{escape(corridor.generator.name)}[/], policy {corridor.policy.preset}. An empty line ends it.")
     while True:
@@ -50,7 +51,7 @@ def show(decision: Decision, out: Console) -> None:
     for number, citation in enumerate(citations, 1):
         passage = citation.quote.passage
         source = Text.assemble(
-            "  ", (f"({number})", "cyan"), " ", (passage.title, "bold"), f' "{citation.quote.text}" '
+            "  ", (f"({number})", "cyan"), " ", (title_of(passage.title), "bold"), f' "{plain(citation.quote.text)}" '
         )
         out.print(source.append(f"{citation_url(citation)}, support {citation.score:.2f}", "dim"))
     reasons = ", ".join(f"{name} {count}" for name, count in decision.dropped_by.most_common())

@@ -9,8 +9,11 @@ from typing import Any
 
 from classifiers import Policy, Verdict
 from classifiers.verdicts import UNSCORED
-from service.decisions import Decision, Reply
+from retrieval import Passage
+from service.decisions import Decision, Reply, Round, unsupported
 from service.grounding import citation_row, citation_url
+from service.quoting import title_of
+from service.research import ToolPassage
 
 Json = dict[str, Any]
 
@@ -99,7 +102,7 @@ def annotations(reply: Reply) -> list[Json]:
                 "start_index": citation.start,
                 "end_index": citation.end,
                 "url": citation_url(citation),
-                "title": citation.quote.passage.title,
+                "title": title_of(citation.quote.passage.title),
             },
         }
         for citation in (reply.grounding.citations if reply.grounding else ())
@@ -107,15 +110,57 @@ def annotations(reply: Reply) -> list[Json]:
 
 
 def sources(reply: Reply, choice: int) -> list[Json]:
-    """Sources with both spans: in the reply of that choice, and in the document that is quoted."""
+    """Sources with both spans: in the reply of that choice, and in the document, or the tool's result, that is quoted."""
     return [
         {
             "choice": choice,
             "claim": {"text": citation.claim, "start": citation.start, "end": citation.end},
+            "tool": tool_of(citation.quote.passage),
             **citation_row(citation),
         }
         for citation in (reply.grounding.citations if reply.grounding else ())
     ]
+
+
+def tool_of(passage: Passage) -> str:
+    """The tool that a passage came from: "retrieval", for what is in the index."""
+    return passage.document_id if isinstance(passage, ToolPassage) else "retrieval"
+
+
+def ungrounded(decision: Decision) -> list[Json] | None:
+    """The spans of the unsupported claims that are sent; None when the policy is to keep them, or none were looked for."""
+    if decision.ungrounded == "keep" or all(reply.grounding is None for reply in decision.replies):
+        return None
+    return [
+        {
+            "choice": choice,
+            "text": claim.text,
+            "start": claim.start,
+            "end": claim.end,
+            "contradicted": claim.label == "contradicted",
+        }
+        for choice, reply in enumerate(decision.replies)
+        for claim in unsupported(reply.grounding)
+    ]
+
+
+def round_row(decision: Decision, made: Round) -> Json:
+    """One round of research in counts, with what was looked up.
+
+    A query is a claim of a candidate. Where a candidate with unsupported claims is to be dropped, its claims stay in (law 7).
+    """
+    candidates = [judged for judged in decision.judged if judged.round == made.number]
+    asked_of = decision.judged[made.asked_of]
+    sent = asked_of.candidate.text in [reply.text for reply in decision.replies]
+    return {
+        "round": made.number,
+        "queries": list(made.queries) if asked_of.kept and (sent or decision.ungrounded != "drop") else [],
+        "found": len(made.results),
+        "sampled": made.sampled,
+        "dropped": sum(not judged.kept for judged in candidates),
+        "claims": made.claims,
+        "supported": made.supported,
+    }
 
 
 def usage(decision: Decision) -> Json:
@@ -156,6 +201,9 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
             "input_blocked": decision.blocked_input,
             "sources": [source for i, reply in enumerate(decision.replies) for source in sources(reply, i)],
             "groundedness": groundedness(decision.replies),
+            "ungrounded": ungrounded(decision),
+            "rounds": [round_row(decision, made) for made in decision.rounds],
+            "stopped": decision.stopped,
             "sampled_tokens": sum(j.candidate.tokens for j in decision.judged),
             "seed": decision.seed,
             "seconds": {phase: round(seconds, 4) for phase, seconds in decision.seconds.items()},
@@ -183,6 +231,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
                 "mean_log_likelihood": j.candidate.mean_log_likelihood,
                 "with_evidence": j.with_evidence,
                 "attempt": j.attempt,
+                "round": j.round,
             }
             for j in decision.judged
         ]
@@ -190,12 +239,22 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
 
 
 def groundedness(replies: Sequence[Reply]) -> Json | None:
-    """Claims and supported claims of all choices; `score` null without claims (law 5), the whole null when not looked for."""
+    """The claims of all choices, each supported or unsupported, and how many of the unsupported a passage denies.
+
+    `score`, supported over claims, is null without claims (law 5); the whole is null when none were looked for.
+    """
     found = [reply.grounding for reply in replies if reply.grounding is not None]
     if not found:
         return None
-    claims, supported = sum(g.claim_count for g in found), sum(g.supported_count for g in found)
-    return {"claims": claims, "supported": supported, "score": supported / claims if claims else None}
+    claims = [claim for grounding in found for claim in grounding.claims]
+    supported = sum(grounding.supported_count for grounding in found)
+    return {
+        "claims": len(claims),
+        "supported": supported,
+        "contradicted": sum(grounding.contradicted_count for grounding in found),
+        "unsupported": len(claims) - supported,
+        "score": supported / len(claims) if claims else None,
+    }
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -178,6 +178,7 @@ def test_an_objective_of_ones_own_is_explained(tmp_path: Path) -> None:
         ("format = 2", "format"),
         ("steering = ''", "steering"),
         ("fallback = 1", "fallback"),
+        ("ungrounded_fallback = ' '", "ungrounded_fallback"),
         ("objectives.hate.threshold = ", "TOML"),
         ("objectives.hate.head = 'here'", "objectives.hate.head"),
         ("objectives.mine.threshold = 0.5", "one of your own needs a head"),
@@ -231,10 +232,12 @@ def test_a_file_may_be_named_by_path_or_by_string(tmp_path: Path) -> None:
     assert load_policy(file) == load_policy(str(file)) == load_policy("strict")
 
 
-def test_a_file_changes_steering_and_fallback(tmp_path: Path) -> None:
+def test_a_file_changes_steering_and_fallbacks(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("steering = 'Be kind.'\nfallback = 'Not now.'")
-    assert load_policy(file) == replace(load_policy(), steering="Be kind.", fallback="Not now.")
+    file.write_text("steering = 'Be kind.'\nfallback = 'Not now.'\nungrounded_fallback = 'No source.'")
+    assert load_policy(file) == replace(
+        load_policy(), steering="Be kind.", fallback="Not now.", ungrounded_fallback="No source."
+    )
 
 
 def test_the_shipped_policy_is_balanced() -> None:
@@ -292,7 +295,7 @@ def test_strict_drops_no_less_than_balanced_and_balanced_no_less_than_permissive
 
 def variants(policy: Policy) -> list[Policy]:
     """The policy with each of its values changed in turn."""
-    found = [replace(policy, **{key: "other"}) for key in ("preset", "steering", "fallback")]
+    found = [replace(policy, **{key: "other"}) for key in ("preset", "steering", "fallback", "ungrounded_fallback")]
     for name, objective in policy.objectives.items():
         for field in fields(objective):
             other = 0.123 if field.name == "threshold" else "other"
@@ -305,7 +308,7 @@ def variants(policy: Policy) -> list[Policy]:
 def test_the_fingerprint_changes_with_any_value() -> None:
     policy = load_policy()
     prints = {p.fingerprint for p in [policy, *variants(policy)]}
-    assert len(prints) == 1 + 3 + 15 * len(fields(Objective))
+    assert len(prints) == 1 + 4 + 15 * len(fields(Objective))
 
 
 def test_the_fingerprint_of_the_same_policy_is_the_same_twelve_hex_digits() -> None:

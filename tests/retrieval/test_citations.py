@@ -218,6 +218,8 @@ class Said:
 class Judge:
     """Says of each (passage, before, claim) what it was told to, and remembers what it was asked."""
 
+    threshold = 0.6
+
     def __init__(self, says: Callable[[str, str], Said]) -> None:
         self.says = says
         self.asked: list[tuple[str, str, str]] = []

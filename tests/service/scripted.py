@@ -1,4 +1,4 @@
-"""Stand-ins behind the corridor's two protocols: a generator that says what a test tells it to, a scorer that judges so."""
+"""Stand-ins behind the corridor's protocols: a generator that says what a test tells it to, a scorer that judges so, tools."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from classifiers import OBJECTIVES, Policy, Safety, Verdict, load_policy
-from retrieval import Document, Index
+from retrieval import Document, Hit, Index, Retrieval, ToolResult, Toolset
 from service.chat import Corridor
 from service.generator import Candidate, Message, PromptTooLong, Sampling
 from service.settings import Settings
@@ -123,6 +123,35 @@ class ScriptedSafety:
         return row
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What one tool answered."""
+
+    tool: str
+    text: str
+    hits: tuple[Hit, ...] = ()
+
+
+class ScriptedTools:
+    """Answers by the words of a text, {"zebra": [Answer(...)]}, or by a function of it. `asked`: every text that was put to it."""
+
+    def __init__(self, answers: Mapping[str, Sequence[Answer]] | Callable[[str], Sequence[Answer]]) -> None:
+        self._answers = answers
+        self.asked: list[str] = []
+
+    def results(self, text: str) -> list[ToolResult]:
+        self.asked.append(text)
+        if callable(self._answers):
+            found = list(self._answers(text))
+        else:
+            found = [answer for word, answers in self._answers.items() if word in text for answer in answers]
+        results = []
+        for answer in found:
+            hits = [ToolResult(answer.tool, text, hit.passage.text, hit) for hit in answer.hits]
+            results += hits or [ToolResult(answer.tool, text, answer.text)]
+        return results
+
+
 INDEX = Index.build(DOCUMENTS, words=20)
 SHIPPED = load_policy()
 POLICY = replace(SHIPPED, objectives={name: replace(o, threshold=0.5) for name, o in SHIPPED.objectives.items()})
@@ -137,15 +166,22 @@ def make_corridor(
     safety: Any = None,
     policy: Policy = POLICY,
     index: Index = INDEX,
+    toolset: Any = None,
+    support: Any = None,
     **settings: Any,
 ) -> Corridor:
-    """A corridor of scripted parts; further keywords are settings. `generator` and `safety` replace the scripted ones."""
+    """A corridor of scripted parts; further keywords are settings. `generator` and `safety` replace the scripted ones.
+
+    Without a `toolset`, research searches the index.
+    """
     return Corridor(
         generator or ScriptedGenerator(generator_texts),
         safety or ScriptedSafety(scores),
         policy,
         index,
         Settings(**settings),
+        toolset or Toolset(None, None, Retrieval(index)),
+        support,
     )
 
 

@@ -246,13 +246,17 @@ def test_the_winnow_block_counts_and_cites():
         "dropped_by": {"weapons": 2},
         "attempts": 1,
         "input_blocked": False,
-        "groundedness": {"claims": 1, "supported": 1, "score": 1.0},
+        "groundedness": {"claims": 1, "supported": 1, "contradicted": 0, "unsupported": 0, "score": 1.0},
+        "ungrounded": [],
+        "rounds": [],
+        "stopped": None,
         "sampled_tokens": 26,
         "seed": 7,
         "versions": {"safety": "scripted-1", "policy": POLICY.fingerprint},
     }
     assert set(source) == {
-        *("choice", "claim", "document", "passage", "title", "url", "source", "quote", "support", "bm25"),
+        *("choice", "claim", "tool"),
+        *("document", "passage", "title", "url", "source", "quote", "support", "bm25"),
     }
     quote, claim = source["quote"], source["claim"]
     assert KENYA[claim["start"] : claim["end"]] == claim["text"]
@@ -273,6 +277,7 @@ def test_explain_adds_the_verdicts_without_a_text():
         "mean_log_likelihood": -1.0,
         "with_evidence": False,
         "attempt": 0,
+        "round": 0,
     }
     assert [row["dropped"] for row in rows] == [True, False]
 
@@ -457,6 +462,8 @@ BAD_REQUESTS = [
     pytest.param({"stop": ["a", ""]}, "stop", "not be empty", id="an empty stop string"),
     pytest.param({"seed": -1}, "seed", "0", id="seed below 0"),
     pytest.param({"grounding": "maybe"}, "grounding", "'cite'", id="unknown grounding"),
+    pytest.param({"ungrounded": "hide"}, "ungrounded", "'keep', 'mark' or 'drop'", id="unknown ungrounded"),
+    pytest.param({"ungrounded": "drop", "grounding": "off"}, "ungrounded", "'cite' or 'research'", id="drop and off"),
     pytest.param({"tools": [{"type": "function"}]}, "tools", "None", id="tools"),
     pytest.param({"functions": [{}]}, "functions", "None", id="functions"),
     pytest.param({"logprobs": True}, "logprobs", "False", id="logprobs"),

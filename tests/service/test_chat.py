@@ -367,7 +367,10 @@ def test_a_supported_claim_is_cited_with_the_words_of_its_source():
     answer = wire.completion(make_corridor([KENYA]).reply(ASKS_KENYA, Wants(candidates=2, seed=1)), POLICY, False)
     assert [source["quote"]["text"] for source in answer["winnow"]["sources"]] == [KENYA]
     assert answer["choices"][0]["message"]["annotations"][0]["url_citation"]["url"] == "https://example.org/kenya"
-    assert answer["winnow"]["groundedness"] == {"claims": 1, "supported": 1, "score": 1.0}
+    assert answer["winnow"]["groundedness"] == {
+        **{"claims": 1, "supported": 1, "contradicted": 0, "unsupported": 0},
+        "score": 1.0,
+    }
 
 
 @given(st.lists(REPLIES, min_size=1, max_size=3), ASKED)
@@ -381,17 +384,25 @@ def test_law_5_every_claim_is_counted_and_without_claims_there_is_no_score(texts
         return
     claims = sum(is_claim(text[start:end]) for text in answers for start, end in sentences(text))
     cited = sum(len(reply.grounding.citations) for reply in decision.replies if reply.grounding)
-    assert found == {"claims": claims, "supported": cited, "score": cited / claims if claims else None}
+    assert (found["claims"], found["supported"]) == (claims, cited)
+    assert (found["contradicted"], found["unsupported"]) == (0, claims - cited)
+    assert found["score"] == (cited / claims if claims else None)
 
 
 def test_a_reply_without_claims_has_no_groundedness_score():
     answer = wire.completion(make_corridor([GLAD]).reply(ASKS_KENYA, Wants(candidates=2, seed=1)), POLICY, False)
-    assert answer["winnow"]["groundedness"] == {"claims": 0, "supported": 0, "score": None}
+    assert answer["winnow"]["groundedness"] == {
+        **{"claims": 0, "supported": 0, "contradicted": 0, "unsupported": 0},
+        "score": None,
+    }
 
 
 def test_a_claim_without_a_source_is_counted_as_unsupported():
     answer = wire.completion(make_corridor([INVENTED]).reply(ASKS_KENYA, Wants(candidates=2, seed=1)), POLICY, False)
-    assert answer["winnow"]["groundedness"] == {"claims": 1, "supported": 0, "score": 0.0}
+    assert answer["winnow"]["groundedness"] == {
+        **{"claims": 1, "supported": 0, "contradicted": 0, "unsupported": 1},
+        "score": 0.0,
+    }
     assert answer["winnow"]["sources"] == []
 
 
@@ -408,7 +419,10 @@ def test_a_quote_is_placed_in_the_document_and_not_in_the_passage():
 def test_without_documents_every_claim_is_unsupported():
     corridor = make_corridor([KENYA], index=Index.build([]))
     answer = wire.completion(corridor.reply(ASKS_KENYA, Wants(candidates=2, seed=1)), POLICY, False)
-    assert answer["winnow"]["groundedness"] == {"claims": 1, "supported": 0, "score": 0.0}
+    assert answer["winnow"]["groundedness"] == {
+        **{"claims": 1, "supported": 0, "contradicted": 0, "unsupported": 1},
+        "score": 0.0,
+    }
 
 
 def test_what_was_not_looked_for_is_not_reported_as_grounded():

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import OBJECTIVES, judge, unscored
 from service.chat import Wants
-from service.decisions import EMPTY, Judged, chief_objective, dropped_by
+from service.decisions import EMPTY, UNGROUNDED, Judged, chief_objective, dropped_by
 from service.generator import Candidate
 from tests.service.scripted import ASKS_NOTHING, GLAD, POLICY, make_corridor, scores_of
 
@@ -25,6 +27,8 @@ UNSCORED = Judged(Candidate("Hi", 1, -1.0, "stop"), unscored(), False, 0)
         (judged(text=""), False, EMPTY),
         (judged(text="", violence=0.9), False, "violence"),
         (UNSCORED, False, "unscored"),
+        (replace(judged(), ungrounded=True), False, UNGROUNDED),
+        (replace(judged(violence=0.9), ungrounded=True), False, "violence"),
     ],
 )
 def test_a_candidate_is_kept_or_has_a_reason(candidate, kept, reason):

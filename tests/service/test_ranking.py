@@ -18,7 +18,7 @@ def judged(text: str, mean: float, tokens: int = 4) -> Judged:
 
 
 def order(survivors, hits=()):
-    return [j.candidate.text for j in rank(survivors, QUESTION, hits, INDEX.weight, 0.6)]
+    return [j.candidate.text for j in rank(survivors, QUESTION, hits, INDEX.weight)]
 
 
 def test_without_evidence_the_likeliest_a_token_comes_first():

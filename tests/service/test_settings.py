@@ -82,6 +82,7 @@ OUT_OF_RANGE = [
     ("support_threshold", 1.1),
     ("evidence_coverage", 0),
     ("evidence_coverage", 1.1),
+    ("research_seconds", 0),
 ]
 
 
@@ -94,10 +95,23 @@ def test_a_value_out_of_range_is_refused_by_name_from_the_environment_too(name, 
         Settings()
 
 
-@pytest.mark.parametrize("name", ["temperature", "top_p", "screen_seconds", "support_threshold", "evidence_coverage"])
+@pytest.mark.parametrize(
+    "name", ["temperature", "top_p", "screen_seconds", "support_threshold", "evidence_coverage", "research_seconds"]
+)
 def test_nan_is_no_number(name):
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: "nan"})
+
+
+@pytest.mark.parametrize("policy", ["keep", "mark", "drop"])
+def test_there_are_three_policies_on_unsupported_claims(policy, monkeypatch):
+    monkeypatch.setenv("WINNOW_UNGROUNDED", policy)
+    assert Settings().ungrounded == policy
+
+
+def test_another_policy_on_unsupported_claims_is_refused_with_the_three_that_there_are():
+    with pytest.raises(ValidationError, match=r"ungrounded\n.*'keep', 'mark' or 'drop'"):
+        Settings(ungrounded="hide")
 
 
 def test_every_limit_is_tried_here():

@@ -246,6 +246,7 @@ def test_a_source_has_both_spans_and_its_scores():
     assert source == {
         "choice": 0,
         "claim": {"text": KENYA, "start": 5, "end": 37},
+        "tool": "retrieval",
         "document": "kenya",
         "passage": "kenya#1",
         "title": "Kenya",
@@ -263,9 +264,9 @@ def test_a_document_without_a_url_is_named_by_the_corpus():
 @pytest.mark.parametrize(
     ("text", "grounding", "expected"),
     [
-        (KENYA, "cite", {"claims": 1, "supported": 1, "score": 1.0}),
-        (INVENTED, "cite", {"claims": 1, "supported": 0, "score": 0.0}),
-        (GLAD, "cite", {"claims": 0, "supported": 0, "score": None}),
+        (KENYA, "cite", {"claims": 1, "supported": 1, "contradicted": 0, "unsupported": 0, "score": 1.0}),
+        (INVENTED, "cite", {"claims": 1, "supported": 0, "contradicted": 0, "unsupported": 1, "score": 0.0}),
+        (GLAD, "cite", {"claims": 0, "supported": 0, "contradicted": 0, "unsupported": 0, "score": None}),
         (KENYA, "off", None),
     ],
 )
@@ -336,6 +337,9 @@ RECORD = {
     "input_blocked": bool,
     "sources": list,
     "groundedness": dict,
+    "ungrounded": list,
+    "rounds": list,
+    "stopped": type(None),
     "sampled_tokens": int,
     "seed": int,
     "seconds": dict,
@@ -351,6 +355,7 @@ EXPLAINED = {
     "mean_log_likelihood": float,
     "with_evidence": bool,
     "attempt": int,
+    "round": int,
 }
 
 

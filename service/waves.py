@@ -1,0 +1,88 @@
+"""Waves of candidates: each is sampled and screened in one step, so that none comes out unscreened (law 1).
+
+Knows attempts, seeds and which candidates see evidence. Does not know how evidence is found nor who is best.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from classifiers import Verdict
+from retrieval import Hit
+from service.clock import Clock
+from service.decisions import Judged
+from service.evidence import steered, with_evidence
+from service.generator import Candidate, Generator, Message, PromptTooLong, Sampling
+
+MOST_ATTEMPTS = 2
+RESEARCH_SEED = 2**60
+"""Where the seeds of research begin: past those of every draft, whose requests name at most 2**53."""
+
+
+@dataclass
+class Waves:
+    """The candidates of one request. `screen` gives one verdict a text, in the conversation as the user sees it.
+
+    `candidates`: in the draft; a round of research draws half as many. `attempts`: made at the draft so far.
+    """
+
+    generator: Generator
+    screen: Callable[[Sequence[str]], list[Verdict]]
+    messages: Sequence[Message]
+    candidates: int
+    sampling: Sampling
+    seed: int
+    steering: str
+    clock: Clock
+    attempts: int = 0
+
+    def draft(self, hits: Sequence[Hit]) -> list[Judged]:
+        """Half of the candidates with the evidence, half without; when none passes, once more with the steering prompt.
+
+        Raises `PromptTooLong` when the conversation itself has no room.
+        """
+        judged: list[Judged] = []
+        while self.attempts < MOST_ATTEMPTS and not any(j.kept for j in judged):
+            try:
+                with self.clock("generate"):
+                    drawn = self._halves(hits)
+            except PromptTooLong:
+                if not self.attempts:
+                    raise
+                break  # there is no room for the steering prompt
+            self.attempts += 1
+            judged += self._screened(drawn, round=0)
+        return judged
+
+    def more(self, shown: Sequence[Hit], round: int) -> list[Judged]:
+        """A round of research, counted from 1: half as many candidates, all with this evidence. Raises `PromptTooLong`."""
+        prompt = with_evidence(self._told(self.attempts - 1), shown)
+        sampling = replace(self.sampling, seed=RESEARCH_SEED + 4 * self.seed + round - 1)
+        with self.clock("generate"):
+            drawn = self.generator.sample(prompt, (self.candidates + 1) // 2, sampling)
+        return self._screened([(candidate, True) for candidate in drawn], round)
+
+    def _told(self, attempt: int) -> Sequence[Message]:
+        return steered(self.messages, self.steering) if attempt else self.messages
+
+    def _halves(self, hits: Sequence[Hit]) -> list[tuple[Candidate, bool]]:
+        """Candidates, and whether each saw the evidence: half of them where there is some, the odd one included."""
+        told, seed = self._told(self.attempts), 4 * self.seed + 2 * self.attempts
+        informed = (self.candidates + 1) // 2 if hits else 0
+        drawn: list[tuple[Candidate, bool]] = []
+        if informed:
+            try:
+                found = self.generator.sample(
+                    with_evidence(told, hits), informed, replace(self.sampling, seed=seed + 1)
+                )
+            except PromptTooLong:  # the conversation may still fit without the evidence
+                found = []
+            drawn = [(candidate, True) for candidate in found]
+        if self.candidates > len(drawn):
+            plain = self.generator.sample(told, self.candidates - len(drawn), replace(self.sampling, seed=seed))
+            drawn += [(candidate, False) for candidate in plain]
+        return drawn
+
+    def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
+        with self.clock("screen"):
+            verdicts = self.screen([candidate.text for candidate, _ in drawn])
+        return [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
