@@ -11,14 +11,20 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".csv", ".tsv", ".jsonl", ".ndjson")
 MAX_LINE = 10_000_000
-"""Characters of one line, row, page or whole file; what is longer is skipped and said so."""
+"""Characters of one line, row or web page: what is longer is skipped and said so. A longer text, Markdown or PDF file becomes
+several documents of at most so many.
+"""
+MAX_PDF = 200_000_000
+"""Bytes of a PDF file, which has to be held in memory; a larger one is skipped and said so."""
 MAX_BYTES = 2_000_000_000
 """Bytes that one gzipped file may unfold to."""
 
@@ -51,10 +57,11 @@ def suffix_of(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def read_texts(path: Path) -> Iterator[Text | Unreadable]:
+def read_texts(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[Text | Unreadable]:
     """The texts of one file, in order, read a piece at a time where the format allows it. Never raises for what a file holds.
 
-    Encodings: a byte order mark, else UTF-8, else what charset-normalizer finds. Raises OSError where the file cannot be opened.
+    Encodings: a byte order mark, else UTF-8, else what charset-normalizer finds. `advance` hears of the bytes read from disk.
+    Raises OSError where the file cannot be opened.
     """
     reader = _READERS.get(suffix_of(path))
     if reader is None:
@@ -63,14 +70,14 @@ def read_texts(path: Path) -> Iterator[Text | Unreadable]:
         return
     found = False
     try:
-        with _opened(path) as file:
+        with _opened(path, advance) as file:
             for each in reader(file, path):
                 found = True
                 yield each
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Unreadable(f"damaged gzip: {error}")
         return
-    except _TooLarge as error:
+    except (_TooLarge, UnicodeDecodeError) as error:
         yield Unreadable(str(error))
         return
     if not found:
@@ -81,38 +88,109 @@ class _TooLarge(Exception):
     pass
 
 
-class _Bounded(io.RawIOBase):
-    """A stream that refuses to give more than so many bytes: a small gzip may unfold to anything."""
+class _Counted(io.RawIOBase):
+    """A stream that tells how many bytes it gives, and refuses to give more than `most`: a small gzip may unfold to anything."""
 
-    def __init__(self, inner: IO[bytes], most: int) -> None:
-        self.inner, self.left = inner, most
+    def __init__(self, inner: Any, advance: Callable[[int], None] | None = None, most: int | None = None) -> None:
+        self.inner, self.advance, self.most, self.given = inner, advance, most, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         piece = self.inner.read(len(buffer))
-        self.left -= len(piece)
-        if self.left < 0:
-            raise _TooLarge(f"unfolds to more than {MAX_BYTES:,} bytes")
+        self.given += len(piece)
+        if self.most is not None and self.given > self.most:
+            raise _TooLarge(f"unfolds to more than {self.most:,} bytes")
+        if self.advance is not None:
+            self.advance(len(piece))
         buffer[: len(piece)] = piece
         return len(piece)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix.lower() != ".gz":
-        return path.open("rb")
-    return io.BufferedReader(_Bounded(gzip.open(path, "rb"), MAX_BYTES))  # type: ignore[arg-type]
+@contextmanager
+def _opened(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[IO[bytes]]:
+    with path.open("rb") as raw:
+        counted = io.BufferedReader(_Counted(raw, advance))
+        if path.suffix.lower() != ".gz":
+            yield counted
+            return
+        with gzip.GzipFile(fileobj=counted) as unfolded:
+            yield io.BufferedReader(_Counted(unfolded, most=MAX_BYTES))
 
 
-def _whole(file: IO[bytes]) -> str | Unreadable:
-    raw = file.read(4 * MAX_LINE + 1)
-    if len(raw) > 4 * MAX_LINE:
-        return Unreadable(f"larger than {4 * MAX_LINE:,} bytes in one piece; give it as JSON Lines")
-    text = decode(raw)
+def _whole(file: IO[bytes], most: int) -> str | Unreadable:
+    """The text of a file of at most `most` bytes."""
+    raw = file.read(most + 1)
+    if len(raw) > most:
+        return Unreadable(f"larger than {most:,} bytes in one piece")
+    return _tidy(decode(raw))
+
+
+def _tidy(text: str | Unreadable) -> str | Unreadable:
     if isinstance(text, Unreadable):
         return text
     return text.replace("\r\n", "\n") if text.strip() else Unreadable("empty")
+
+
+def _pieces(file: IO[bytes], path: Path) -> Iterator[str | Unreadable]:
+    """The text of a file of any size: whole, or, where it is over-long, in pieces cut at a line's end or else at white space."""
+    raw = file.read(4 * MAX_LINE + 1)
+    whole = _tidy(decode(raw)) if len(raw) <= 4 * MAX_LINE else None
+    if isinstance(whole, Unreadable) or (whole is not None and len(whole) <= MAX_LINE):
+        yield whole
+        return
+    del raw, whole
+    with _text_stream(path) as stream:
+        if isinstance(stream, Unreadable):
+            yield stream
+            return
+        left = ""
+        while read := stream.read(MAX_LINE - len(left)):
+            left += read
+            if len(left) < MAX_LINE:
+                continue
+            half = len(left) // 2
+            cut = max(left.rfind("\n", half), -1) + 1 or max(left.rfind(" ", half), -1) + 1 or len(left)
+            if left[:cut].strip():
+                yield left[:cut]
+            left = left[cut:]
+        if left.strip():
+            yield left
+
+
+@contextmanager
+def _text_stream(path: Path) -> Iterator[Any]:
+    """A file too large to be decoded at once as a stream of characters, or why it is none."""
+    with _opened(path) as file:
+        encoding = _encoding(file)
+    if isinstance(encoding, Unreadable):
+        yield encoding
+        return
+    with _opened(path) as file, io.TextIOWrapper(file, encoding) as stream:
+        yield stream
+
+
+def _encoding(file: IO[bytes]) -> str | Unreadable:
+    """As `decode` finds it, reading a large file piece by piece."""
+    first = file.read(1_000_000)
+    for mark, encoding in _MARKS:
+        if first.startswith(mark):
+            return {"utf-8": "utf-8-sig", "utf-32-le": "utf-32", "utf-32-be": "utf-32"}.get(encoding, "utf-16")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    piece = first
+    while piece:
+        if b"\0" in piece:
+            return Unreadable("binary, or text that is not UTF-8")
+        try:
+            decoder.decode(piece)
+        except UnicodeDecodeError:
+            from charset_normalizer import from_bytes
+
+            best = from_bytes(first).best()
+            return best.encoding if best else Unreadable("not UTF-8, and no other encoding fits")
+        piece = file.read(1_000_000)
+    return "utf-8"
 
 
 def decode(raw: bytes) -> str | Unreadable:
@@ -149,21 +227,31 @@ _MARKS = (
 
 
 def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    yield text if isinstance(text, Unreadable) else Text(text)
+    yield from _numbered(_pieces(file, path))
 
 
 def _markdown(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    if isinstance(text, Unreadable):
-        yield text
+    for found in _numbered(_pieces(file, path)):
+        if isinstance(found, Text):
+            heading = re.search(r"^# +(\S.*)$", found.text, flags=re.MULTILINE)
+            found = replace(found, title=heading.group(1).strip() if heading else "")
+        yield found
+
+
+def _numbered(pieces: Iterator[str | Unreadable], title: str = "") -> Iterator[Text | Unreadable]:
+    """A file's only piece as the whole file; of several pieces each with its number."""
+    first, second = next(pieces, None), next(pieces, None)
+    if second is None:
+        if first is not None:
+            yield first if isinstance(first, Unreadable) else Text(first, title)
         return
-    heading = re.search(r"^# +(\S.*)$", text, flags=re.MULTILINE)
-    yield Text(text, heading.group(1).strip() if heading else "")
+    for number, piece in enumerate(chain([first, second], pieces), 1):
+        if piece is not None:
+            yield piece if isinstance(piece, Unreadable) else Text(piece, title, number=number)
 
 
 def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
+    text = _whole(file, MAX_LINE)  # the tree of a page takes many times its size
     yield text if isinstance(text, Unreadable) else page_text(text)
 
 
@@ -206,20 +294,33 @@ def page_text(html: str) -> Text | Unreadable:
 def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     from pypdf import PdfReader
 
+    raw = file.read(MAX_PDF + 1)
+    if len(raw) > MAX_PDF:
+        yield Unreadable(f"a PDF of more than {MAX_PDF:,} bytes")
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reader = PdfReader(io.BytesIO(file.read()))
+            reader = PdfReader(io.BytesIO(raw))
             if reader.is_encrypted and not reader.decrypt(""):
                 yield Unreadable("encrypted: a password is needed")
                 return
             title = str((reader.metadata.title if reader.metadata else "") or "").strip()
-            pages = [_unbroken(page.extract_text() or "").strip() for page in reader.pages]
+            parts: list[str] = []
+            for page in reader.pages:
+                said = _SURROGATE.sub("\ufffd", _unbroken(page.extract_text() or "").strip())
+                if not said:
+                    continue
+                if not parts or len(parts[-1]) + len(said) > MAX_LINE:
+                    parts.append(said)
+                else:
+                    parts[-1] += "\n\n" + said
     except Exception as error:  # pypdf raises many kinds for what a file holds
         yield Unreadable(f"not a readable PDF: {type(error).__name__}: {error}"[:200])
         return
-    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page))
-    yield Text(text, title) if text else Unreadable("a PDF without text: scanned pages need reading by machine first")
+    if not parts:
+        yield Unreadable("a PDF without text: scanned pages need reading by machine first")
+    yield from _numbered(iter(parts), title)
 
 
 def _unbroken(page: str) -> str:
@@ -229,24 +330,46 @@ def _unbroken(page: str) -> str:
 
 
 def _csv(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    if isinstance(text, Unreadable):
-        yield text
-        return
+    raw = file.read(4 * MAX_LINE + 1)
+    if len(raw) <= 4 * MAX_LINE:
+        text = _tidy(decode(raw))
+        if isinstance(text, Unreadable):
+            yield text
+        else:
+            yield from _table(lambda: nullcontext(io.StringIO(text, newline="")), path)
+    else:
+        del raw
+        yield from _table(lambda: _text_stream(path), path)
+
+
+def _table(opened: Callable[[], Any], path: Path) -> Iterator[Text | Unreadable]:
+    """The rows of a table; `opened()` gives its characters, from the first on, each time."""
     csv.field_size_limit(MAX_LINE)
-    try:
-        dialect: Any = csv.Sniffer().sniff(text[:20_000], ",;\t|")
-    except csv.Error:
-        dialect = "excel-tab" if suffix_of(path) == ".tsv" else "excel"
-    rows = csv.reader(io.StringIO(text, newline=""), dialect)
-    try:
-        columns = [name.strip() for name in next(rows)]
-        names = [name.lower() for name in columns]
-        for number, row in enumerate(rows, 2):
-            if any(cell.strip() for cell in row):
-                yield _row(columns, names, row, number)
-    except csv.Error as error:
-        yield Unreadable(f"line {rows.line_num}: {error}")
+    with opened() as stream:
+        if isinstance(stream, Unreadable):
+            yield stream
+            return
+        try:
+            dialect: Any = csv.Sniffer().sniff(stream.read(20_000), ",;\t|")
+        except csv.Error:
+            dialect = "excel-tab" if suffix_of(path) == ".tsv" else "excel"
+    with opened() as stream:
+        rows = csv.reader(_lines(stream), dialect)
+        try:
+            columns = [name.strip() for name in next(rows)]
+            names = [name.lower() for name in columns]
+            for number, row in enumerate(rows, 2):
+                if any(cell.strip() for cell in row):
+                    yield _row(columns, names, row, number)
+        except csv.Error as error:
+            yield Unreadable(f"line {rows.line_num}: {error}")
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    while line := stream.readline(MAX_LINE):
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            raise csv.Error(f"longer than {MAX_LINE:,} characters")
+        yield line
 
 
 def _row(columns: list[str], names: list[str], row: list[str], number: int) -> Text | Unreadable:
