@@ -5,7 +5,7 @@ claim is, or HTTP.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import groupby
@@ -85,17 +85,15 @@ class Index:
         differs, or when another version of Winnow wrote it. Each names the file or folder and the command that builds the index
         anew.
         """
-        folder = Path(folder)
-        return opened(folder, lambda generation: cls._of(generation, folder))
+        return opened(Path(folder), cls.of)
 
     @classmethod
-    def _of(cls, generation: Generation, folder: Path) -> "Index":
+    def of(cls, generation: Generation) -> "Index":
+        """Opens one generation of a folder. Raises DamagedIndex."""
         facts = generation.facts
         own = {"format": FORMAT, "tokeniser": SETTINGS}
-        if facts.get("engine") == EagerEngine.name:  # whose scores were counted when it was written
-            own |= {"k1": K1, "b": B}
-        if any(facts.get(name) != value for name, value in own.items()):
-            raise DamagedIndex(f"the index at {folder} was written by another version of Winnow: {REMEDY}")
+        if any(facts.get(name) != value for name, value in own.items()) or not scored_alike(facts):
+            raise DamagedIndex(f"the index at {generation.folder} was written by another version of Winnow: {REMEDY}")
         check(generation)
         try:
             catalogue = Catalogue(generation.folder / PASSAGES, int(facts["passages"]))
@@ -155,6 +153,11 @@ class Index:
                 first = pieces[0]
                 made.add(Filed(first.document_id, first.title, first.url, first.source, 0, 0), pieces)
             place.publish({**made.finish(self.engine), "documents": self.document_count})
+
+
+def scored_alike(facts: Mapping[str, Any]) -> bool:
+    """Whether what is on disk holds for this version's k1 and b: rank-bm25 counts at each start, bm25s when it is written."""
+    return facts.get("engine") != EagerEngine.name or (facts.get("k1"), facts.get("b")) == (K1, B)
 
 
 class Passages(Protocol):

@@ -16,7 +16,7 @@ import numpy as np
 from retrieval.bm25 import Advance, engine_name
 from retrieval.catalogue import Catalogue, Filed, Read
 from retrieval.corpus import File, Skipped, find_files, read_file, split_passages
-from retrieval.index import FORMAT, PASSAGES, Index, NewIndex, tokens_in
+from retrieval.index import FORMAT, PASSAGES, Index, NewIndex, scored_alike, tokens_in
 from retrieval.storage import DamagedIndex, Generation, check, current, opened, replacing
 from retrieval.tokens import SETTINGS
 
@@ -94,7 +94,7 @@ def update_index(
         }
         if earlier and [same.number if same else 0 for same in kept] == [each.number for each in before]:
             facts = earlier.generation.facts
-            if engine_name(engine, facts["passages"]) == facts["engine"] and earlier.scored:
+            if engine_name(engine, facts["passages"]) == facts["engine"] and scored_alike(facts):
                 skipped += [
                     Skipped(str(each.path), reason) for each in before for reason in earlier.base.skipped(each.number)
                 ]
@@ -122,7 +122,7 @@ def index_status(folder: str | Path, whole: bool = False) -> dict[str, Any]:
     """
 
     def look(generation: Generation) -> dict[str, Any]:
-        index = Index._of(generation, Path(folder))
+        index = Index.of(generation)
         if whole:
             check(generation, whole=True)
         facts = generation.facts
@@ -152,11 +152,6 @@ class _Earlier:
         self._words = [term for term, _ in self.base.terms()]
         tokens = tokens_in(generation.folder, np.empty(len(self._words)))
         self._terms, self._ends = tokens.terms, np.cumsum(tokens.lengths, dtype=np.int64)
-        try:
-            Index._of(generation, generation.folder.parent)
-            self.scored = True
-        except DamagedIndex:  # its scores are of other constants
-            self.scored = False
 
     def terms(self, document: Filed) -> Iterator[list[str]]:
         """Each passage's terms."""
@@ -199,8 +194,8 @@ def _hashed(files: Sequence[File], progress: Progress) -> list[Read]:
 
 
 def _same(now: Read, before: Read | None) -> Read | None:
-    """The earlier reading of a file whose content is the same. What could not be read is tried again each time."""
-    return before if before is not None and now.hash and now.hash == before.hash else None
+    """The earlier reading of a file whose content is the same, or could not be read then either."""
+    return before if before is not None and now.hash == before.hash else None
 
 
 def _copy(earlier: _Earlier, file: Read, made: NewIndex) -> list[Skipped]:

@@ -63,6 +63,7 @@ def citation_row(citation: Citation) -> dict[str, Any]:
         "document": passage.document_id,
         "passage": passage.id,
         "title": passage.title,
+        "heading": passage.heading,
         "url": citation_url(citation),
         "source": passage.source,
         "quote": {"text": citation.quote.text, "start": citation.quote.start, "end": citation.quote.end},

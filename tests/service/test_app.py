@@ -252,7 +252,7 @@ def test_the_winnow_block_counts_and_cites():
         "versions": {"safety": "scripted-1", "policy": POLICY.fingerprint},
     }
     assert set(source) == {
-        *("choice", "claim", "document", "passage", "title", "url", "source", "quote", "support", "bm25"),
+        *("choice", "claim", "document", "passage", "title", "heading", "url", "source", "quote", "support", "bm25"),
     }
     quote, claim = source["quote"], source["claim"]
     assert KENYA[claim["start"] : claim["end"]] == claim["text"]
@@ -308,7 +308,7 @@ def test_health_is_of_the_process_and_readiness_of_what_is_loaded():
             "generator": "scripted",
             "safety": "scripted-1",
             "policy": f"balanced {POLICY.fingerprint}",
-            "index": {"documents": len(DOCUMENTS), "passages": len(INDEX)},
+            "index": {"documents": len(DOCUMENTS), "passages": len(INDEX), "engine": "rank-bm25"},
         }
 
 
