@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from retrieval.formats import SUFFIXES, Unreadable, read_texts, suffix_of
+from retrieval.formats import SUFFIXES, read_texts, suffix_of
 from retrieval.sentences import Span, sentences
+from retrieval.streams import Unreadable
 
 # A run without white space longer than this many characters per asked word (base64, some scripts) is cut anywhere.
 _CHARACTERS_PER_WORD = 20

@@ -1,6 +1,6 @@
 """A file's bytes in, its texts out: plain text, Markdown, HTML, PDF, CSV and JSON Lines, each also gzipped.
 
-Knows formats and encodings. Does not know folders, document ids or passages.
+Knows formats. Encodings and sizes are met in `streams.py`. Does not know folders, document ids or passages.
 """
 
 import codecs
@@ -12,11 +12,13 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
+
+from retrieval.streams import TooLarge, Unreadable, characters, decode, opened, pieces, tidy, whole
 
 SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".csv", ".tsv", ".jsonl", ".ndjson")
 MAX_LINE = 10_000_000
@@ -44,13 +46,6 @@ class Text:
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """What a file holds that could not be read, and why."""
-
-    reason: str
-
-
 def suffix_of(path: Path) -> str:
     """The suffix that tells the format, lower-cased, that of the gzipped file for ".gz"."""
     inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
@@ -70,160 +65,22 @@ def read_texts(path: Path, advance: Callable[[int], None] | None = None) -> Iter
         return
     found = False
     try:
-        with _opened(path, advance) as file:
+        with opened(path, MAX_BYTES, advance) as file:
             for each in reader(file, path):
                 found = True
                 yield each
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Unreadable(f"damaged gzip: {error}")
         return
-    except (_TooLarge, UnicodeDecodeError) as error:
+    except (TooLarge, UnicodeDecodeError) as error:
         yield Unreadable(str(error))
         return
     if not found:
         yield Unreadable("empty")
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _Counted(io.RawIOBase):
-    """A stream that tells how many bytes it gives, and refuses to give more than `most`: a small gzip may unfold to anything."""
-
-    def __init__(self, inner: Any, advance: Callable[[int], None] | None = None, most: int | None = None) -> None:
-        self.inner, self.advance, self.most, self.given = inner, advance, most, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self.inner.read(len(buffer))
-        self.given += len(piece)
-        if self.most is not None and self.given > self.most:
-            raise _TooLarge(f"unfolds to more than {self.most:,} bytes")
-        if self.advance is not None:
-            self.advance(len(piece))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
-@contextmanager
-def _opened(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[IO[bytes]]:
-    with path.open("rb") as raw:
-        counted = io.BufferedReader(_Counted(raw, advance))
-        if path.suffix.lower() != ".gz":
-            yield counted
-            return
-        with gzip.GzipFile(fileobj=counted) as unfolded:
-            yield io.BufferedReader(_Counted(unfolded, most=MAX_BYTES))
-
-
-def _whole(file: IO[bytes], most: int) -> str | Unreadable:
-    """The text of a file of at most `most` bytes."""
-    raw = file.read(most + 1)
-    if len(raw) > most:
-        return Unreadable(f"larger than {most:,} bytes in one piece")
-    return _tidy(decode(raw))
-
-
-def _tidy(text: str | Unreadable) -> str | Unreadable:
-    if isinstance(text, Unreadable):
-        return text
-    return text.replace("\r\n", "\n") if text.strip() else Unreadable("empty")
-
-
 def _pieces(file: IO[bytes], path: Path) -> Iterator[str | Unreadable]:
-    """The text of a file of any size: whole, or, where it is over-long, in pieces cut at a line's end or else at white space."""
-    raw = file.read(4 * MAX_LINE + 1)
-    whole = _tidy(decode(raw)) if len(raw) <= 4 * MAX_LINE else None
-    if isinstance(whole, Unreadable) or (whole is not None and len(whole) <= MAX_LINE):
-        yield whole
-        return
-    del raw, whole
-    with _text_stream(path) as stream:
-        if isinstance(stream, Unreadable):
-            yield stream
-            return
-        left = ""
-        while read := stream.read(MAX_LINE - len(left)):
-            left += read
-            if len(left) < MAX_LINE:
-                continue
-            half = len(left) // 2
-            cut = max(left.rfind("\n", half), -1) + 1 or max(left.rfind(" ", half), -1) + 1 or len(left)
-            if left[:cut].strip():
-                yield left[:cut]
-            left = left[cut:]
-        if left.strip():
-            yield left
-
-
-@contextmanager
-def _text_stream(path: Path) -> Iterator[Any]:
-    """A file too large to be decoded at once as a stream of characters, or why it is none."""
-    with _opened(path) as file:
-        encoding = _encoding(file)
-    if isinstance(encoding, Unreadable):
-        yield encoding
-        return
-    with _opened(path) as file, io.TextIOWrapper(file, encoding) as stream:
-        yield stream
-
-
-def _encoding(file: IO[bytes]) -> str | Unreadable:
-    """As `decode` finds it, reading a large file piece by piece."""
-    first = file.read(1_000_000)
-    for mark, encoding in _MARKS:
-        if first.startswith(mark):
-            return {"utf-8": "utf-8-sig", "utf-32-le": "utf-32", "utf-32-be": "utf-32"}.get(encoding, "utf-16")
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    piece = first
-    while piece:
-        if b"\0" in piece:
-            return Unreadable("binary, or text that is not UTF-8")
-        try:
-            decoder.decode(piece)
-        except UnicodeDecodeError:
-            from charset_normalizer import from_bytes
-
-            best = from_bytes(first).best()
-            return best.encoding if best else Unreadable("not UTF-8, and no other encoding fits")
-        piece = file.read(1_000_000)
-    return "utf-8"
-
-
-def decode(raw: bytes) -> str | Unreadable:
-    """Bytes as text: by a byte order mark, as UTF-8, or as charset-normalizer guesses. Bytes with NUL in them are no text."""
-    for mark, encoding in _MARKS:
-        if raw.startswith(mark):
-            try:
-                return raw[len(mark) :].decode(encoding)
-            except UnicodeDecodeError as error:
-                return Unreadable(f"not {encoding} (byte {error.start + len(mark)}), though its first bytes say so")
-    if b"\0" in raw:
-        return Unreadable("binary, or text that is not UTF-8")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(raw[:1_000_000]).best()
-        if best is None:
-            return Unreadable(f"not UTF-8 (byte {error.start}), and no other encoding fits")
-        try:
-            return raw.decode(best.encoding)
-        except UnicodeDecodeError:
-            return Unreadable(f"not UTF-8 (byte {error.start}), nor {best.encoding} as its beginning suggests")
-
-
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+    return pieces(file, MAX_LINE, lambda: characters(path, MAX_BYTES))
 
 
 def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
@@ -251,7 +108,7 @@ def _numbered(pieces: Iterator[str | Unreadable], title: str = "") -> Iterator[T
 
 
 def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file, MAX_LINE)  # the tree of a page takes many times its size
+    text = whole(file, MAX_LINE)  # the tree of a page takes many times its size
     yield text if isinstance(text, Unreadable) else page_text(text)
 
 
@@ -305,7 +162,7 @@ def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
             if reader.is_encrypted and not reader.decrypt(""):
                 yield Unreadable("encrypted: a password is needed")
                 return
-            title = str((reader.metadata.title if reader.metadata else "") or "").strip()
+            title = _SURROGATE.sub("\ufffd", str((reader.metadata.title if reader.metadata else "") or "")).strip()
             parts: list[str] = []
             for page in reader.pages:
                 said = _SURROGATE.sub("\ufffd", _unbroken(page.extract_text() or "").strip())
@@ -332,14 +189,14 @@ def _unbroken(page: str) -> str:
 def _csv(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     raw = file.read(4 * MAX_LINE + 1)
     if len(raw) <= 4 * MAX_LINE:
-        text = _tidy(decode(raw))
+        text = tidy(decode(raw))
         if isinstance(text, Unreadable):
             yield text
         else:
             yield from _table(lambda: nullcontext(io.StringIO(text, newline="")), path)
     else:
         del raw
-        yield from _table(lambda: _text_stream(path), path)
+        yield from _table(lambda: characters(path, MAX_BYTES), path)
 
 
 def _table(opened: Callable[[], Any], path: Path) -> Iterator[Text | Unreadable]:

@@ -23,6 +23,8 @@ from retrieval.tokens import SETTINGS
 Progress = Callable[[str, int | None], AbstractContextManager[Advance]]
 """progress("reading", total bytes) as a context gives a function that is told of each step."""
 
+_MOST_REASONS = 100  # of one file: a file of a million broken lines must not fill the memory, nor the screen
+
 
 @dataclass(frozen=True)
 class Update:
@@ -210,14 +212,28 @@ def _copy(earlier: _Earlier, file: Read, made: NewIndex) -> list[Skipped]:
 
 def _read(file: Read, made: NewIndex, words: int, advance: Advance) -> list[Skipped]:
     made.catalogue.file(file.path, file.name, file.hash, file.bytes)
-    skipped = []
-    for each in read_file(File(file.path, file.name), advance):
-        if isinstance(each, Skipped):
-            made.catalogue.skip(each.reason)
-            skipped.append(each)
-        else:
+    reasons: list[str] = []
+    more = heard = 0
+
+    def count(n: int) -> None:
+        nonlocal heard
+        n = min(n, file.bytes - heard)  # a file may have grown, and a long one is opened twice
+        heard += n
+        advance(n)
+
+    for each in read_file(File(file.path, file.name), count):
+        if not isinstance(each, Skipped):
             made.add(each, split_passages(each, words))
-    return skipped
+        elif len(reasons) < _MOST_REASONS:
+            reasons.append(each.reason)
+        else:
+            more += 1
+    if more:
+        reasons.append(f"and {more:,} more lines or parts that could not be read")
+    for reason in reasons:
+        made.catalogue.skip(reason)
+    advance(file.bytes - heard)
+    return [Skipped(str(file.path), reason) for reason in reasons]
 
 
 def _holds(facts: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import formats
-from retrieval.formats import SUFFIXES, Text, Unreadable, decode, page_text, read_texts
+from retrieval.formats import SUFFIXES, Text, page_text, read_texts
+from retrieval.streams import Unreadable, decode
 
 FRENCH = "Le café de l'été dernier était délicieux, où êtes-vous allés après le dîner à Noël ? " * 20
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -95,8 +96,6 @@ def test_when_nothing_changed_nothing_is_written(notes: Path, tmp_path: Path) ->
 
 
 def test_a_file_of_the_same_size_and_time_but_other_words_is_read_again(notes: Path, tmp_path: Path) -> None:
-    import os
-
     update_index([notes], tmp_path / "ix")
     times = (notes / "tea.txt").stat()
     (notes / "tea.txt").write_text(TEA.replace("drink", "plant"))
@@ -296,6 +295,13 @@ def test_the_status_says_what_is_there_and_looks_at_every_byte_when_asked(
     index_status(tmp_path / "ix")
     with pytest.raises(DamagedIndex, match=r"data\.csc"):
         index_status(tmp_path / "ix", whole=True)
+
+
+def test_of_a_file_of_broken_lines_a_hundred_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "One."}\n' + "{\n" * 1102)
+    skipped = update_index([tmp_path / "x.jsonl"], tmp_path / "ix").skipped
+    assert len(skipped) == 101
+    assert skipped[-1].reason == "and 1,002 more lines or parts that could not be read"
 
 
 def test_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
