@@ -137,12 +137,11 @@ class Catalogue:
 
 
 class NewCatalogue:
-    """A catalogue being written. Close it with `finish`, or leave it to be removed."""
+    """A catalogue being written: whole after `finish`, to be removed after `close` without it."""
 
     def __init__(self, file: Path) -> None:
         """Raises sqlite3.OperationalError when the file cannot be made."""
         self._base = sqlite3.connect(file)
-        weakref.finalize(self, self._base.close)
         # Until the manifest names it nobody reads this file: a journal would only take time.
         self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA} BEGIN;")
         self._ids = DistinctIds(self._taken)
@@ -179,6 +178,10 @@ class NewCatalogue:
         rows = sorted((term, number, holding) for number, (term, holding) in enumerate(terms))
         self._base.executemany("INSERT INTO terms VALUES (?, ?, ?)", rows)
         self._base.commit()
+        self._base.close()
+
+    def close(self) -> None:
+        """Lets go of the file, finished or not."""
         self._base.close()
 
     def _taken(self, id: str) -> bool:

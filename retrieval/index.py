@@ -223,6 +223,7 @@ class NewIndex:
         self._numbering = Numbering()
         self.catalogue = NewCatalogue(folder / PASSAGES)
         self._open = ExitStack()
+        self._open.callback(self.catalogue.close)
         self._terms = self._open.enter_context((folder / TERMS).open("wb"))
         self._lengths = self._open.enter_context((folder / LENGTHS).open("wb"))
 
@@ -244,9 +245,9 @@ class NewIndex:
 
     def finish(self, engine: str = "auto", advance: Advance = lambda n: None) -> dict[str, Any]:
         """Writes the rest, once every passage is there, and says what the manifest has to say. `advance` hears of passages scored."""
-        self._open.close()
         passages = self.catalogue.passages
         self.catalogue.finish(zip(self._numbering.numbers, self._numbering.holding, strict=True))
+        self._open.close()
         chosen = engine_name(engine, passages)
         tokens = tokens_in(self._folder, np.array(self._numbering.holding, dtype=np.int64))
         if chosen == EagerEngine.name:

@@ -304,10 +304,11 @@ def test_of_a_file_of_broken_lines_a_hundred_are_named_and_the_rest_counted(tmp_
     assert skipped[-1].reason == "and 1,002 more lines or parts that could not be read"
 
 
-def test_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
+def test_a_long_file_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The peak grows far less than the file: ten times the lines, about the same memory."""
+    monkeypatch.setattr("retrieval.bm25._CHUNK", 1000)
     peaks = []
-    for count in (300, 3_000):
+    for count in (200, 2_000):
         row = '{"text": "Bees make honey from nectar, and a colony has one queen and many workers."}\n'
         (tmp_path / "long.jsonl").write_text(row * count)
         tracemalloc.start()
