@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from retrieval.corpus import DistinctIds, Document, Passage
 
@@ -131,7 +132,7 @@ class Catalogue:
         query = _PASSAGE + "WHERE p.number >= ? AND p.number < ? ORDER BY p.number"
         return [_passage(*row) for row in self._rows(query, document.first, document.first + document.passages)]
 
-    def _rows(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+    def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._base.execute(query, values).fetchall()
 

@@ -180,25 +180,25 @@ def split_passages(document: Document, words: int = 100) -> list[Passage]:
         raise ValueError(f"words must be at least 1, not {words}")
     headings = _headings(document.text, document.title)
     starts = [start for start, _ in headings]
-    spans: list[tuple[int, int, int]] = []  # start, end, words
+    scrap = words / 4
+    spans: list[tuple[int, int, int, int]] = []  # start, end, words, section of the start
     section = 0
     for span in sentences(document.text):
         for start, end, count in _pieces(document.text, span, words):
-            entered = bisect_right(starts, start)
+            before, section = section, bisect_right(starts, start)
+            turned = section > before  # a new section begins a new passage, unless that would leave a scrap
+            if turned and len(spans) > 1 and spans[-1][2] < scrap and spans[-1][3] == spans[-2][3]:
+                spans[-2:] = [_joined(*spans[-2:])]
             if spans:
-                open_start, _, open_count = spans[-1]
-                # A new section begins a new passage, unless the open one would be a scrap.
-                turned = entered > section and open_count >= words / 4
+                open_count = spans[-1][2]
                 # Closing now leaves the passage short, going on makes it long: take the smaller error.
-                if not turned and open_count + count - words <= words - open_count:
-                    spans[-1] = (open_start, end, open_count + count)
-                    section = entered
+                goes_on = open_count + count - words <= words - open_count
+                if open_count < scrap if turned else goes_on:
+                    spans[-1] = _joined(spans[-1], (start, end, count, section))
                     continue
-            section = entered
-            spans.append((start, end, count))
-    if len(spans) > 1 and spans[-1][2] < words / 4:
-        (start, _, count), (_, end, rest) = spans[-2:]
-        spans[-2:] = [(start, end, count + rest)]  # a stray last sentence says little alone
+            spans.append((start, end, count, section))
+    if len(spans) > 1 and spans[-1][2] < scrap:
+        spans[-2:] = [_joined(*spans[-2:])]  # a stray last sentence says little alone
     return [
         Passage(
             id=f"{document.id}#{number}",
@@ -211,8 +211,12 @@ def split_passages(document: Document, words: int = 100) -> list[Passage]:
             end=end,
             heading=headings[bisect_right(starts, start) - 1][1] if starts and starts[0] <= start else "",
         )
-        for number, (start, end, _) in enumerate(spans, start=1)
+        for number, (start, end, _, _) in enumerate(spans, start=1)
     ]
+
+
+def _joined(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return first[0], second[1], first[2] + second[2], first[3]
 
 
 def _headings(text: str, title: str) -> list[tuple[int, str]]:

@@ -223,9 +223,11 @@ def _table(opened: Callable[[], Any], path: Path) -> Iterator[Text | Unreadable]
 
 
 def _lines(stream: Any) -> Iterator[str]:
+    number = 0
     while line := stream.readline(MAX_LINE):
+        number += 1
         if len(line) == MAX_LINE and not line.endswith("\n"):
-            raise csv.Error(f"longer than {MAX_LINE:,} characters")
+            raise TooLarge(f"line {number}: longer than {MAX_LINE:,} characters")
         yield line
 
 

@@ -21,7 +21,7 @@ class Unreadable:
 
 
 class TooLarge(Exception):
-    """A gzipped file unfolds to more than it may; the message names the limit."""
+    """A file or a line of it is longer than it may be; the message names the limit."""
 
 
 class _Counted(io.RawIOBase):
@@ -93,8 +93,7 @@ def pieces(file: IO[bytes], most: int, again: Callable[[], Any]) -> Iterator[str
             left += read
             if len(left) < most:
                 continue
-            half = len(left) // 2
-            cut = left.rfind("\n", half) + 1 or left.rfind(" ", half) + 1 or len(left)
+            cut = left.rfind("\n") + 1 or left.rfind(" ") + 1 or len(left)
             if left[:cut].strip():
                 yield left[:cut]
             left = left[cut:]

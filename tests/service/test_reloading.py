@@ -15,6 +15,7 @@ from tests.service.scripted import ASKS_KENYA, KENYA, ScriptedGenerator, make_co
 
 OLD = Document("kenya", "Kenya", "The capital of Kenya is Nairobi.")
 NEW = Document("atlas", "Atlas", "The capital of Kenya is Nairobi.")
+TEA = Document("tea", "Tea", "Tea is a drink.")
 
 
 class Seconds:
@@ -132,7 +133,7 @@ def test_a_server_answers_from_the_new_index_without_a_restart(folder, monkeypat
     monkeypatch.setattr("service.reloading.LOOK_SECONDS", 0.0)
     with TestClient(create_app(over(folder))) as client:
         assert cited(ask(client)) == ["kenya"]
-        Index.build([NEW, OLD], engine="bm25s").save(folder)
+        Index.build([NEW, TEA], engine="bm25s").save(folder)
         assert cited(ask(client)) == ["atlas"]
         grounded = client.post("/v1/ground", json={"text": KENYA}).json()
         assert grounded["claims"][0]["citations"][0]["document"] == "atlas"
