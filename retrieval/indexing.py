@@ -86,7 +86,7 @@ def update_index(
         before = earlier.files if earlier else []
         known = {(each.path, each.name): each for each in before}
         kept = [_same(each, known.get((each.path, each.name))) for each in now]
-        counts = {
+        counts: dict[str, Any] = {
             "new": sum((each.path, each.name) not in known for each in now),
             "changed": sum(
                 same is None and (each.path, each.name) in known for each, same in zip(now, kept, strict=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bm25s import BM25
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
@@ -135,7 +135,12 @@ def test_passages_without_terms_are_never_found(engine: type[RankEngine], rows: 
     assert engine(tokens(rows)).top([], 5) == []
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 20), st.sampled_from([2, 3, 1024]))
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=60) | st.lists(st.integers(0, 99), min_size=40, max_size=60),
+    st.integers(1, 20),
+    st.sampled_from([2, 3, 1024]),
+)
+@example(list(range(20)), 3, 2)
 def test_the_best_are_those_of_a_whole_sort(values: list[int], k: int, block: int) -> None:
     scores = np.array(values, dtype=np.float32)
     order = sorted(range(len(values)), key=lambda row: (-values[row], row))

@@ -241,7 +241,7 @@ def test_a_passage_has_the_headings_above_it_without_the_title() -> None:
 
 def test_a_section_begins_a_new_passage_and_leaves_no_scrap_before_it() -> None:
     passages = split_passages(Document("g", "Guide", GUIDE))
-    begun = {passage.text.split("\n")[0]: passage.heading for passage in passages}
+    begun = {passage.text.split("\n")[0].strip("# "): passage.heading for passage in passages}
     assert {"Linux": "Setup > Linux", "Use": "Use"}.items() <= begun.items()
     assert all(25 <= len(passage.text.split()) <= 140 for passage in passages)
 

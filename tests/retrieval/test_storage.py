@@ -63,9 +63,10 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> No
     (tmp_path / "ix" / "g-0123456789ab").mkdir()
     (tmp_path / "ix" / "g-0123456789ab" / "a.txt").write_text("half")
     (tmp_path / "ix" / "manifest.json.new").write_text("{")
-    with replacing(tmp_path / "ix"):
-        pass
-    assert names(tmp_path / "ix") == {".lock", "manifest.json", current(tmp_path / "ix").name}
+    with replacing(
+        tmp_path / "ix"
+    ):  # before it writes anything: runs killed one after the other must not fill the disk
+        assert names(tmp_path / "ix") == {".lock", "manifest.json", current(tmp_path / "ix").name}
 
 
 def test_a_second_writer_waits_and_says_so(tmp_path: Path) -> None:
