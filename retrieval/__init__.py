@@ -1,10 +1,13 @@
 """Question in, passages out; reply in, citations out. Knows nothing of HTTP, classifiers or the generator."""
 
-from retrieval.bm25 import DamagedIndex, Hit, Index, Retriever
+from retrieval.bm25 import Hit, Retriever
 from retrieval.calculator import Checked, check
 from retrieval.citations import Citation, Claim, Grounding, Quote, SupportScorer, coverage, ground
 from retrieval.corpus import Document, Passage, Skipped, read_documents, split_passages
+from retrieval.index import Index
+from retrieval.indexing import NothingFound, Update, index_status, update_index
 from retrieval.sentences import sentences
+from retrieval.storage import DamagedIndex
 from retrieval.tools import Retrieval, Tool, ToolResult, Toolset
 from retrieval.translator import Translator
 
@@ -17,6 +20,7 @@ __all__ = [
     "Grounding",
     "Hit",
     "Index",
+    "NothingFound",
     "Passage",
     "Quote",
     "Retrieval",
@@ -27,10 +31,13 @@ __all__ = [
     "ToolResult",
     "Toolset",
     "Translator",
+    "Update",
     "check",
     "coverage",
     "ground",
+    "index_status",
     "read_documents",
     "sentences",
     "split_passages",
+    "update_index",
 ]

@@ -1,22 +1,28 @@
 """Files in, documents out; documents in, passages with exact character offsets out.
 
-Knows folders, ids and how long a passage is. What a file's bytes say is known in `formats.py`; tokens, ranking and indexes are
-not known here.
+Knows folders, ids, headings and how long a passage is. What a file's bytes say is known in `formats.py`; tokens, ranking and
+indexes are not known here.
 """
 
 import glob
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from retrieval.formats import SUFFIXES, Unreadable, read_texts, suffix_of
+from retrieval.formats import SUFFIXES, read_texts, suffix_of
 from retrieval.sentences import Span, sentences
+from retrieval.streams import Unreadable
 
 # A run without white space longer than this many characters per asked word (base64, some scripts) is cut anywhere.
 _CHARACTERS_PER_WORD = 20
 _WORD = re.compile(r"\S+")
+_HEADING = re.compile(r"^ {0,3}(?:(#{1,6})[ \t]+([^\n]*)|(```|~~~))", re.MULTILINE)
+# Repeated in every passage below it, so a hostile one must not be long.
+_LONGEST_HEADING = 120
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,9 @@ class Document:
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document. Law: `document.text[start:end] == text`, always. `id` is `document_id#number`, counted
-    from 1.
+    """A piece of a document. Law: `document.text[start:end] == text`, always. `id` is `document_id#number`, counted from 1.
+
+    `heading`: the headings above it from the outermost on, "Setup > Linux", without the document's title; "" when there are none.
     """
 
     id: str
@@ -45,6 +52,15 @@ class Passage:
     text: str
     start: int
     end: int
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be read. `name`: the id of a document that is the whole file."""
+
+    path: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -68,26 +84,90 @@ def read_documents(
 
     Raises FileNotFoundError, naming the path, when a given path does not exist.
     """
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
-    given = [path for name in named for path in _expanded(name)]
     skipped: list[Skipped] = []
     found: list[Document] = []
+    for file in list(find_files(paths)):
+        if isinstance(file, Skipped):
+            skipped.append(file)
+            continue
+        for each in read_file(file):
+            if isinstance(each, Skipped):
+                skipped.append(each)
+            else:
+                found.append(each)
+        if progress is not None:
+            progress(file.path)
+    return _distinct(found), skipped
+
+
+def find_files(paths: Iterable[str | Path] | str | Path) -> Iterator[File | Skipped]:
+    """The files that `read_documents` reads, each once, in its order; a folder without any is listed as skipped.
+
+    Raises FileNotFoundError, naming the path, when a given path does not exist.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
     seen: set[Path] = set()
-    for path in given:
-        files = list(_files(path)) if path.is_dir() else [path]
-        if not files:
-            skipped.append(Skipped(str(path), f"no {', '.join(SUFFIXES)} file in this folder"))
+    for path in [path for name in named for path in _expanded(name)]:
+        files = _files(path) if path.is_dir() else iter([path])
+        empty = True
         for file in files:
+            empty = False
             if file.resolve() in seen:  # named twice, or named and inside a named folder
                 continue
             seen.add(file.resolve())
             name = file.relative_to(path) if file != path else Path(file.name)
-            documents, problems = _read(file, _without_suffixes(name).as_posix())
-            found += documents
-            skipped += problems
-            if progress is not None:
-                progress(file)
-    return _distinct(found), skipped
+            # Bytes of a name that are not UTF-8 come as lone surrogates, which cannot be written as UTF-8 later on.
+            yield File(file, _SURROGATE.sub("\ufffd", _without_suffixes(name).as_posix()))
+        if empty:
+            yield Skipped(str(path), f"no {', '.join(SUFFIXES)} file in this folder")
+
+
+def read_file(file: File, advance: Callable[[int], None] | None = None) -> Iterator[Document | Skipped]:
+    """One file's documents, ids not yet made distinct, and what was wrong with it. `advance` hears of the bytes read from disk."""
+    path = str(file.path)
+    if file.path.exists() and not file.path.is_file():
+        yield Skipped(path, "not a regular file")
+        return
+    stem = Path(file.name).name
+    try:
+        for found in read_texts(file.path, advance):
+            if isinstance(found, Unreadable):
+                yield Skipped(path, found.reason)
+                continue
+            own = found.id or (file.name if found.number is None else f"{stem}:{found.number}")
+            title = found.title or (stem if found.number is None else own)
+            yield Document(own, title, found.text, found.url, found.source, path)
+    except OSError as error:
+        yield Skipped(path, f"unreadable: {error.strerror or error}")
+
+
+class DistinctIds:
+    """An id of its own for every document: "a", then "a-2", "a-3" where "a" is asked for again."""
+
+    def __init__(self, taken: Callable[[str], bool]) -> None:
+        """`taken` says of an id whether an earlier document has it."""
+        self._taken = taken
+        self._last: dict[str, int] = {}  # without it, n documents of one id would take n * n looks
+
+    def give(self, asked: str) -> str:
+        name, number = asked, self._last.get(asked, 1)
+        while self._taken(name):
+            number += 1
+            name = f"{asked}-{number}"
+        if number > 1:
+            self._last[asked] = number
+        return name
+
+
+def _distinct(documents: list[Document]) -> list[Document]:
+    taken: set[str] = set()
+    ids = DistinctIds(taken.__contains__)
+    renamed: list[Document] = []
+    for document in documents:
+        name = ids.give(document.id)
+        taken.add(name)
+        renamed.append(document if name == document.id else replace(document, id=name))
+    return renamed
 
 
 def split_passages(document: Document, words: int = 100) -> list[Passage]:
@@ -98,33 +178,63 @@ def split_passages(document: Document, words: int = 100) -> list[Passage]:
     """
     if words < 1:
         raise ValueError(f"words must be at least 1, not {words}")
-    pieces = [piece for span in sentences(document.text) for piece in _pieces(document.text, span, words)]
-    spans: list[tuple[int, int, int]] = []  # start, end, words
-    for start, end, count in pieces:
-        if spans:
-            open_start, _, open_count = spans[-1]
-            # Closing now leaves the passage short, going on makes it long: take the smaller error.
-            if open_count + count - words <= words - open_count:
-                spans[-1] = (open_start, end, open_count + count)
-                continue
-        spans.append((start, end, count))
-    if len(spans) > 1 and spans[-1][2] < words / 4:
-        (start, _, count), (_, end, rest) = spans[-2:]
-        spans[-2:] = [(start, end, count + rest)]  # a stray last sentence says little alone
-    return [_passage(document, number, start, end) for number, (start, end, _) in enumerate(spans, start=1)]
+    headings = _headings(document.text, document.title)
+    starts = [start for start, _ in headings]
+    scrap = words / 4
+    spans: list[tuple[int, int, int, int]] = []  # start, end, words, section of the start
+    section = 0
+    for span in sentences(document.text):
+        for start, end, count in _pieces(document.text, span, words):
+            before, section = section, bisect_right(starts, start)
+            turned = section > before  # a new section begins a new passage, unless that would leave a scrap
+            if turned and len(spans) > 1 and spans[-1][2] < scrap and spans[-1][3] == spans[-2][3]:
+                spans[-2:] = [_joined(*spans[-2:])]
+            if spans:
+                open_count = spans[-1][2]
+                # Closing now leaves the passage short, going on makes it long: take the smaller error.
+                goes_on = open_count + count - words <= words - open_count
+                if open_count < scrap if turned else goes_on:
+                    spans[-1] = _joined(spans[-1], (start, end, count, section))
+                    continue
+            spans.append((start, end, count, section))
+    if len(spans) > 1 and spans[-1][2] < scrap:
+        spans[-2:] = [_joined(*spans[-2:])]  # a stray last sentence says little alone
+    return [
+        Passage(
+            id=f"{document.id}#{number}",
+            document_id=document.id,
+            title=document.title,
+            url=document.url,
+            source=document.source,
+            text=document.text[start:end],
+            start=start,
+            end=end,
+            heading=headings[bisect_right(starts, start) - 1][1] if starts and starts[0] <= start else "",
+        )
+        for number, (start, end, _, _) in enumerate(spans, start=1)
+    ]
 
 
-def _passage(document: Document, number: int, start: int, end: int) -> Passage:
-    return Passage(
-        id=f"{document.id}#{number}",
-        document_id=document.id,
-        title=document.title,
-        url=document.url,
-        source=document.source,
-        text=document.text[start:end],
-        start=start,
-        end=end,
-    )
+def _joined(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return first[0], second[1], first[2] + second[2], first[3]
+
+
+def _headings(text: str, title: str) -> list[tuple[int, str]]:
+    """Where each heading line begins, and the headings in force from there on, joined. Lines of fenced code are no headings."""
+    if "#" not in text:
+        return []
+    found: list[tuple[int, str]] = []
+    above: list[tuple[int, str]] = []  # level, words
+    fence = ""
+    for line in _HEADING.finditer(text):
+        marks, said, ticks = line.groups()
+        if ticks or fence:
+            fence = "" if ticks == fence else fence or ticks or ""
+            continue
+        said = " ".join(said.strip().rstrip("#").split())[:_LONGEST_HEADING]
+        above = [(level, words) for level, words in above if level < len(marks)] + [(len(marks), said)]
+        found.append((line.start(), " > ".join(words for _, words in above if words and words != title)))
+    return found
 
 
 def _pieces(text: str, span: Span, words: int) -> Iterator[tuple[int, int, int]]:
@@ -166,36 +276,3 @@ def _files(folder: Path) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith(".") and suffix_of(Path(name)) in SUFFIXES:
                 yield Path(root) / name
-
-
-def _read(file: Path, name: str) -> tuple[list[Document], list[Skipped]]:
-    """One file's documents and what was wrong with it. `name` is the id that a whole file gets."""
-    documents: list[Document] = []
-    skipped: list[Skipped] = []
-    if file.exists() and not file.is_file():
-        return [], [Skipped(str(file), "not a regular file")]
-    stem = Path(name).name
-    try:
-        for found in read_texts(file):
-            if isinstance(found, Unreadable):
-                skipped.append(Skipped(str(file), found.reason))
-                continue
-            own = found.id or (name if found.number is None else f"{stem}:{found.number}")
-            title = found.title or (stem if found.number is None else own)
-            documents.append(Document(own, title, found.text, found.url, found.source, str(file)))
-    except OSError as error:
-        skipped.append(Skipped(str(file), f"unreadable: {error.strerror or error}"))
-    return documents, skipped
-
-
-def _distinct(documents: list[Document]) -> list[Document]:
-    taken: set[str] = set()
-    renamed: list[Document] = []
-    for document in documents:
-        name, number = document.id, 1
-        while name in taken:
-            number += 1
-            name = f"{document.id}-{number}"
-        taken.add(name)
-        renamed.append(document if name == document.id else replace(document, id=name))
-    return renamed

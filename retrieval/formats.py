@@ -1,6 +1,6 @@
 """A file's bytes in, its texts out: plain text, Markdown, HTML, PDF, CSV and JSON Lines, each also gzipped.
 
-Knows formats and encodings. Does not know folders, document ids or passages.
+Knows formats. Encodings and sizes are met in `streams.py`. Does not know folders, document ids or passages.
 """
 
 import codecs
@@ -11,14 +11,22 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from retrieval.streams import TooLarge, Unreadable, characters, decode, opened, pieces, tidy, whole
+
 SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".csv", ".tsv", ".jsonl", ".ndjson")
 MAX_LINE = 10_000_000
-"""Characters of one line, row, page or whole file; what is longer is skipped and said so."""
+"""Characters of one line, row or web page: what is longer is skipped and said so. A longer text, Markdown or PDF file becomes
+several documents of at most so many.
+"""
+MAX_PDF = 200_000_000
+"""Bytes of a PDF file, which has to be held in memory; a larger one is skipped and said so."""
 MAX_BYTES = 2_000_000_000
 """Bytes that one gzipped file may unfold to."""
 
@@ -38,23 +46,17 @@ class Text:
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """What a file holds that could not be read, and why."""
-
-    reason: str
-
-
 def suffix_of(path: Path) -> str:
     """The suffix that tells the format, lower-cased, that of the gzipped file for ".gz"."""
     inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return inner.suffix.lower()
 
 
-def read_texts(path: Path) -> Iterator[Text | Unreadable]:
+def read_texts(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[Text | Unreadable]:
     """The texts of one file, in order, read a piece at a time where the format allows it. Never raises for what a file holds.
 
-    Encodings: a byte order mark, else UTF-8, else what charset-normalizer finds. Raises OSError where the file cannot be opened.
+    Encodings: a byte order mark, else UTF-8, else what charset-normalizer finds. `advance` hears of the bytes read from disk.
+    Raises OSError where the file cannot be opened.
     """
     reader = _READERS.get(suffix_of(path))
     if reader is None:
@@ -63,107 +65,50 @@ def read_texts(path: Path) -> Iterator[Text | Unreadable]:
         return
     found = False
     try:
-        with _opened(path) as file:
+        with opened(path, MAX_BYTES, advance) as file:
             for each in reader(file, path):
                 found = True
                 yield each
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Unreadable(f"damaged gzip: {error}")
         return
-    except _TooLarge as error:
+    except (TooLarge, UnicodeDecodeError) as error:
         yield Unreadable(str(error))
         return
     if not found:
         yield Unreadable("empty")
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that refuses to give more than so many bytes: a small gzip may unfold to anything."""
-
-    def __init__(self, inner: IO[bytes], most: int) -> None:
-        self.inner, self.left = inner, most
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self.inner.read(len(buffer))
-        self.left -= len(piece)
-        if self.left < 0:
-            raise _TooLarge(f"unfolds to more than {MAX_BYTES:,} bytes")
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix.lower() != ".gz":
-        return path.open("rb")
-    return io.BufferedReader(_Bounded(gzip.open(path, "rb"), MAX_BYTES))  # type: ignore[arg-type]
-
-
-def _whole(file: IO[bytes]) -> str | Unreadable:
-    raw = file.read(4 * MAX_LINE + 1)
-    if len(raw) > 4 * MAX_LINE:
-        return Unreadable(f"larger than {4 * MAX_LINE:,} bytes in one piece; give it as JSON Lines")
-    text = decode(raw)
-    if isinstance(text, Unreadable):
-        return text
-    return text.replace("\r\n", "\n") if text.strip() else Unreadable("empty")
-
-
-def decode(raw: bytes) -> str | Unreadable:
-    """Bytes as text: by a byte order mark, as UTF-8, or as charset-normalizer guesses. Bytes with NUL in them are no text."""
-    for mark, encoding in _MARKS:
-        if raw.startswith(mark):
-            try:
-                return raw[len(mark) :].decode(encoding)
-            except UnicodeDecodeError as error:
-                return Unreadable(f"not {encoding} (byte {error.start + len(mark)}), though its first bytes say so")
-    if b"\0" in raw:
-        return Unreadable("binary, or text that is not UTF-8")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(raw[:1_000_000]).best()
-        if best is None:
-            return Unreadable(f"not UTF-8 (byte {error.start}), and no other encoding fits")
-        try:
-            return raw.decode(best.encoding)
-        except UnicodeDecodeError:
-            return Unreadable(f"not UTF-8 (byte {error.start}), nor {best.encoding} as its beginning suggests")
-
-
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+def _pieces(file: IO[bytes], path: Path) -> Iterator[str | Unreadable]:
+    return pieces(file, MAX_LINE, lambda: characters(path, MAX_BYTES))
 
 
 def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    yield text if isinstance(text, Unreadable) else Text(text)
+    yield from _numbered(_pieces(file, path))
 
 
 def _markdown(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    if isinstance(text, Unreadable):
-        yield text
+    for found in _numbered(_pieces(file, path)):
+        if isinstance(found, Text):
+            heading = re.search(r"^# +(\S.*)$", found.text, flags=re.MULTILINE)
+            found = replace(found, title=heading.group(1).strip() if heading else "")
+        yield found
+
+
+def _numbered(pieces: Iterator[str | Unreadable], title: str = "") -> Iterator[Text | Unreadable]:
+    """A file's only piece as the whole file; of several pieces each with its number."""
+    first, second = next(pieces, None), next(pieces, None)
+    if second is None:
+        if first is not None:
+            yield first if isinstance(first, Unreadable) else Text(first, title)
         return
-    heading = re.search(r"^# +(\S.*)$", text, flags=re.MULTILINE)
-    yield Text(text, heading.group(1).strip() if heading else "")
+    for number, piece in enumerate(chain([first, second], pieces), 1):
+        if piece is not None:
+            yield piece if isinstance(piece, Unreadable) else Text(piece, title, number=number)
 
 
 def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
+    text = whole(file, MAX_LINE)  # the tree of a page takes many times its size
     yield text if isinstance(text, Unreadable) else page_text(text)
 
 
@@ -206,20 +151,33 @@ def page_text(html: str) -> Text | Unreadable:
 def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     from pypdf import PdfReader
 
+    raw = file.read(MAX_PDF + 1)
+    if len(raw) > MAX_PDF:
+        yield Unreadable(f"a PDF of more than {MAX_PDF:,} bytes")
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reader = PdfReader(io.BytesIO(file.read()))
+            reader = PdfReader(io.BytesIO(raw))
             if reader.is_encrypted and not reader.decrypt(""):
                 yield Unreadable("encrypted: a password is needed")
                 return
-            title = str((reader.metadata.title if reader.metadata else "") or "").strip()
-            pages = [_unbroken(page.extract_text() or "").strip() for page in reader.pages]
+            title = _SURROGATE.sub("\ufffd", str((reader.metadata.title if reader.metadata else "") or "")).strip()
+            parts: list[str] = []
+            for page in reader.pages:
+                said = _SURROGATE.sub("\ufffd", _unbroken(page.extract_text() or "").strip())
+                if not said:
+                    continue
+                if not parts or len(parts[-1]) + len(said) > MAX_LINE:
+                    parts.append(said)
+                else:
+                    parts[-1] += "\n\n" + said
     except Exception as error:  # pypdf raises many kinds for what a file holds
         yield Unreadable(f"not a readable PDF: {type(error).__name__}: {error}"[:200])
         return
-    text = _SURROGATE.sub("\ufffd", "\n\n".join(page for page in pages if page))
-    yield Text(text, title) if text else Unreadable("a PDF without text: scanned pages need reading by machine first")
+    if not parts:
+        yield Unreadable("a PDF without text: scanned pages need reading by machine first")
+    yield from _numbered(iter(parts), title)
 
 
 def _unbroken(page: str) -> str:
@@ -229,24 +187,48 @@ def _unbroken(page: str) -> str:
 
 
 def _csv(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    text = _whole(file)
-    if isinstance(text, Unreadable):
-        yield text
-        return
+    raw = file.read(4 * MAX_LINE + 1)
+    if len(raw) <= 4 * MAX_LINE:
+        text = tidy(decode(raw))
+        if isinstance(text, Unreadable):
+            yield text
+        else:
+            yield from _table(lambda: nullcontext(io.StringIO(text, newline="")), path)
+    else:
+        del raw
+        yield from _table(lambda: characters(path, MAX_BYTES), path)
+
+
+def _table(opened: Callable[[], Any], path: Path) -> Iterator[Text | Unreadable]:
+    """The rows of a table; `opened()` gives its characters, from the first on, each time."""
     csv.field_size_limit(MAX_LINE)
-    try:
-        dialect: Any = csv.Sniffer().sniff(text[:20_000], ",;\t|")
-    except csv.Error:
-        dialect = "excel-tab" if suffix_of(path) == ".tsv" else "excel"
-    rows = csv.reader(io.StringIO(text, newline=""), dialect)
-    try:
-        columns = [name.strip() for name in next(rows)]
-        names = [name.lower() for name in columns]
-        for number, row in enumerate(rows, 2):
-            if any(cell.strip() for cell in row):
-                yield _row(columns, names, row, number)
-    except csv.Error as error:
-        yield Unreadable(f"line {rows.line_num}: {error}")
+    with opened() as stream:
+        if isinstance(stream, Unreadable):
+            yield stream
+            return
+        try:
+            dialect: Any = csv.Sniffer().sniff(stream.read(20_000), ",;\t|")
+        except csv.Error:
+            dialect = "excel-tab" if suffix_of(path) == ".tsv" else "excel"
+    with opened() as stream:
+        rows = csv.reader(_lines(stream), dialect)
+        try:
+            columns = [name.strip() for name in next(rows)]
+            names = [name.lower() for name in columns]
+            for number, row in enumerate(rows, 2):
+                if any(cell.strip() for cell in row):
+                    yield _row(columns, names, row, number)
+        except csv.Error as error:
+            yield Unreadable(f"line {rows.line_num}: {error}")
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    number = 0
+    while line := stream.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            raise TooLarge(f"line {number}: longer than {MAX_LINE:,} characters")
+        yield line
 
 
 def _row(columns: list[str], names: list[str], row: list[str], number: int) -> Text | Unreadable:

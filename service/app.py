@@ -1,5 +1,6 @@
 """The doors: FastAPI routes and the error envelope. No logic; every route hands over to the corridor."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -20,6 +21,7 @@ from service.chat import Corridor, Wants
 from service.faults import describe
 from service.generator import PromptTooLong, Sampling
 from service.grounding import ground_line
+from service.reloading import Live
 from service.settings import Settings
 from service.worker import QueueFull, Worker
 
@@ -35,8 +37,9 @@ class Refused(ValueError):
 
 
 def create_app(corridor: Corridor) -> FastAPI:
-    """The web application around a loaded corridor."""
+    """The web application around a loaded corridor. A new index in its folder is taken up between two requests."""
     settings = corridor.settings
+    live = Live(corridor)
     worker = Worker(settings.max_queue)
 
     @asynccontextmanager
@@ -52,7 +55,7 @@ def create_app(corridor: Corridor) -> FastAPI:
     async def chat(request: requests.ChatRequest) -> Response:
         wants = _wants(request, corridor)
         messages = [message.plain() for message in request.messages]
-        decision = await worker.run(lambda: corridor.reply(messages, wants))
+        decision = await worker.run(lambda: live.current().reply(messages, wants))
         if not request.stream:
             return JSONResponse(wire.completion(decision, corridor.policy, request.explain))
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -98,7 +101,11 @@ def create_app(corridor: Corridor) -> FastAPI:
         }
         return await worker.run(
             lambda: ground_line(
-                line, corridor.index, corridor.support_threshold, request.all_sentences, corridor.support
+                line,
+                live.current().index,
+                corridor.support_threshold,
+                request.all_sentences,
+                corridor.support,
             )
         )
 
@@ -112,12 +119,18 @@ def create_app(corridor: Corridor) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
+        index = (await asyncio.to_thread(live.current)).index
         return {
             "status": "ready",
             "generator": corridor.generator.name,
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
-            "index": {"documents": corridor.index.document_count, "passages": len(corridor.index)},
+            "index": {
+                "documents": index.document_count,
+                "passages": len(index),
+                "engine": index.engine,
+                **({"warning": live.warning} if live.warning else {}),
+            },
             "tools": corridor.toolset.installed,
         }
 

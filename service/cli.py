@@ -177,26 +177,51 @@ def evaluate(
     "index", epilog="Example: winnow index ~/notes manual.md --output my-index, then winnow serve --index my-index"
 )
 def build_index(
-    paths: Annotated[list[Path], typer.Argument(help="files and folders of .md, .txt and .jsonl")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="files, folders and patterns; every run names all of them")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the index")] = Path("winnow-index"),
+    engine: Annotated[str, typer.Option(help="auto (by size), rank-bm25 or bm25s")] = "auto",
+    status: Annotated[bool, typer.Option("--status", help="say what is in the folder; takes no PATHS")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="with --status: compare every file with its checksum, however large")
+    ] = False,
 ) -> None:
-    """Build a BM25 index from your own documents."""
-    with _plain_errors():
-        from retrieval import Index, read_documents
+    """Build a BM25 index from your own documents, or bring it up to date: only what is new or changed is read.
 
-        with _progress("reading", None) as advance:
-            documents, skipped = read_documents(paths, lambda _: advance(1))
+    Markdown, text, HTML, PDF, CSV and JSON Lines, gzipped too. A server that uses the folder goes on with the new index.
+    """
+    with _plain_errors():
+        from retrieval import NothingFound, index_status, update_index
+        from retrieval.formats import SUFFIXES
+
+        if status or verify:
+            if paths or not status:
+                raise ValueError("--status takes no PATHS, and --verify needs --status")
+            for name, value in index_status(output, verify).items():
+                print(f"{name}: {value}")
+            return
+        if not paths:
+            raise ValueError("name files or folders to be indexed, or give --status")
+
+        def waiting() -> None:
+            console.print(f"{output} is being written by another run; waiting for it", markup=False, soft_wrap=True)
+
+        try:
+            found = update_index(paths, output, engine, progress=_progress, waiting=waiting)
+            skipped = found.skipped
+        except NothingFound as error:
+            found, skipped = None, error.skipped
         for each in skipped:
             console.print(f"skipped {each.path}: {each.reason}", style="yellow", markup=False, soft_wrap=True)
-        if not documents:
-            raise ValueError(
-                f"no documents were found in {', '.join(map(str, paths))}; looked for .md, .txt and .jsonl"
-            )
-        with console.status(f"indexing {len(documents)} documents"):
-            index = Index.build(documents)
-            index.save(output)
-        counts = f"{index.document_count} documents, {len(index)} passages, {len(skipped)} skipped"
-        console.print(f"{output}: {counts}", markup=False, soft_wrap=True)
+        if found is None:
+            looked = f"{', '.join(SUFFIXES[:-1])} and {SUFFIXES[-1]}"
+            raise ValueError(f"no documents were found in {', '.join(map(str, paths))}; looked for {looked}")
+        if found.anew:
+            console.print(f"everything was read anew: {found.anew}", style="yellow", markup=False, soft_wrap=True)
+        counts = f"{found.documents} documents, {found.passages} passages, {len(skipped)} skipped"
+        files = f"{found.new} new, {found.changed} changed, {found.deleted} deleted, {found.unchanged} unchanged"
+        console.print(f"{output}: {counts}; files: {files}; engine {found.engine}", markup=False, soft_wrap=True)
 
 
 @app.command(

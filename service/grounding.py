@@ -71,6 +71,7 @@ def citation_row(citation: Citation) -> dict[str, Any]:
         "document": passage.document_id,
         "passage": passage.id,
         "title": title_of(passage.title),
+        "heading": plain(passage.heading),
         "url": citation_url(citation),
         "source": plain(passage.source),
         "quote": {"text": citation.quote.text, "start": citation.quote.start, "end": citation.quote.end},

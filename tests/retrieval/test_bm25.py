@@ -1,85 +1,44 @@
-"""Ranking and the index on disk: right scores on small corpora, the same after loading, refused when damaged."""
+"""The two engines: rank-bm25's scores with an idf that stays positive, the same ranking from both, ties in passage order."""
 
+import gzip
+import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from bm25s import BM25
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
-from retrieval import DamagedIndex, Document, Index
-from retrieval.bm25 import Okapi, tokenise
+from retrieval import Document, Index, bm25
+from retrieval.bm25 import EagerEngine, Okapi, RankEngine, Tokens, best, engine_name, inverse_frequency
 
-KENYA = Document("kenya", "Kenya", "The capital of Kenya is Nairobi. Kenya has 47 counties.", "https://e.org/k", "src")
-UGANDA = Document("uganda", "Uganda", "The capital of Uganda is Kampala. Uganda lies on Lake Victoria.")
-PERU = Document("peru", "Peru", "The capital of Peru is Lima. Peru has llamas.")
 TERMS = st.lists(st.sampled_from("abcdef"), max_size=8)
+NUMBERS = st.lists(st.integers(0, 9), max_size=12)
+DATASETS = Path(os.environ.get("WINNOW_DATASETS", Path(__file__).parents[2].parent / "shared" / "datasets"))
 
 
-@pytest.fixture
-def index() -> Index:
-    return Index.build([KENYA, UGANDA, PERU])
+def tokens(rows: list[list[int]]) -> Tokens:
+    size = max((number for row in rows for number in row), default=-1) + 1
+    holding = [sum(number in row for row in rows) for number in range(size)]
+    return Tokens(
+        np.array([number for row in rows for number in row], dtype=np.int32),
+        np.array([len(row) for row in rows], dtype=np.int32),
+        np.array(holding, dtype=np.int64),
+    )
 
 
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("What is the capital of Kenya?", ["capit", "kenya"]),
-        ("Kenya's CAPITAL cities aren't", ["kenya", "capit", "citi"]),
-        ("8,849 m, 3.5 km and 1990s", ["8849", "m", "3.5", "km", "1990"]),
-        ("The U.S. and the WHO told us who", ["us", "who", "told"]),
-        ("WHO IS IT", []),
-        ("Côte d’Ivoire CO₂", ["cote", "d", "ivoir", "co2"]),
-        ("", []),
-    ],
-)
-def test_text_becomes_terms(text: str, tokens: list[str]) -> None:
-    assert tokenise(text) == tokens
-
-
-@given(st.text(max_size=200))
-def test_any_text_can_be_tokenised(text: str) -> None:
-    assert all(token and token == token.lower() for token in tokenise(text))
-
-
-def test_the_best_passage_comes_first_with_its_score(index: Index) -> None:
-    hits = index.search("What is the capital of Kenya?")
-    assert hits[0].passage.document_id == "kenya"
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert all(hit.score > 0 for hit in hits)
-
-
-def test_a_term_in_half_of_two_documents_still_scores() -> None:
-    index = Index.build([KENYA, PERU])
-    hits = index.search("Nairobi")
-    assert [hit.passage.document_id for hit in hits] == ["kenya"]
-    assert hits[0].score > 0
-
-
-def test_a_term_in_every_document_still_scores() -> None:
-    assert len(Index.build([KENYA, PERU]).search("capital")) == 2
-
-
-def test_title_words_find_a_passage() -> None:
-    assert Index.build([Document("x", "Photosynthesis", "Plants eat light.")]).search("photosynthesis")
-
-
-def test_equal_scores_keep_passage_order() -> None:
-    index = Index.build([Document(f"d{n}", "same", "The same words.") for n in range(20)])
-    assert [hit.passage.document_id for hit in index.search("words", k=20)] == [f"d{n}" for n in range(20)]
-
-
-@pytest.mark.parametrize("query", ["", "the of", "zzz", "\u0000"])
-def test_a_query_without_known_terms_finds_nothing(index: Index, query: str) -> None:
-    assert index.search(query) == []
-
-
-def test_k_limits_the_hits_and_must_be_positive(index: Index) -> None:
-    assert len(index.search("capital", k=2)) == 2
-    with pytest.raises(ValueError, match="at least 1"):
-        index.search("capital", k=0)
+def agree(first: list[tuple[int, float]], second: list[tuple[int, float]]) -> None:
+    """The same rows with the same scores; rows may change places where their scores agree to five digits."""
+    assert [score for _, score in first] == pytest.approx([score for _, score in second], rel=1e-5)
+    scores = dict(second)
+    for row, score in first:
+        # A row that only one of them has stands level with the last of the other.
+        assert scores.get(row, second[-1][1] if second else 0) == pytest.approx(score, rel=1e-5)
 
 
 @given(st.lists(TERMS.filter(bool), min_size=1, max_size=6), TERMS)
@@ -88,103 +47,118 @@ def test_scores_equal_those_of_rank_bm25_with_the_same_idf(corpus: list[list[str
     np.testing.assert_allclose(okapi.get_scores(query), BM25Okapi.get_scores(okapi, query))
 
 
-def test_weight_is_the_idf_and_unknown_terms_weigh_most(index: Index) -> None:
-    assert index.weight("nairobi") == pytest.approx(math.log(1 + 2.5 / 1.5))
-    assert 0 < index.weight("capit") < index.weight("nairobi") < index.weight("zzz")
+@given(st.lists(NUMBERS, max_size=30), NUMBERS, st.integers(1, 12))
+def test_both_engines_rank_alike(rows: list[list[int]], query: list[int], k: int) -> None:
+    held = tokens(rows)
+    query = [number for number in query if number < len(held.holding)]
+    agree(EagerEngine.of(held).top(query, k), RankEngine(held).top(query, k))
 
 
-def test_an_index_of_nothing_finds_nothing() -> None:
-    index = Index.build([])
-    assert (len(index), index.passages, index.document_count, index.search("anything")) == (0, (), 0, [])
-    assert index.weight("anything") > 0
-
-
-def test_documents_of_stop_words_do_no_harm() -> None:
-    assert Index.build([Document("d", "", "It is what it is.")]).search("what is it") == []
-
-
-def test_passages_are_found_by_id(index: Index) -> None:
-    assert index.passage("kenya#1") is index.passages[0]
-    assert (len(index), index.document_count) == (3, 3)
-    with pytest.raises(KeyError):
-        index.passage("nowhere#1")
-
-
-def test_two_documents_with_one_id_are_refused() -> None:
-    with pytest.raises(ValueError, match="kenya"):
-        Index.build([KENYA, KENYA])
-
-
-@given(st.lists(st.text(max_size=60), max_size=5), st.text(max_size=30))
-def test_a_loaded_index_ranks_as_the_saved_one(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str
+@given(st.lists(NUMBERS.filter(bool), min_size=1, max_size=20), st.integers(1, 7))
+def test_mapped_scores_are_those_of_bm25s_itself(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]], chunk: int
 ) -> None:
-    index = Index.build([Document(str(number), "t", text) for number, text in enumerate(texts)])
-    folder = tmp_path_factory.mktemp("index") / "ix"
-    index.save(folder)
-    loaded = Index.load(folder)
-    assert (loaded.passages, loaded.document_count) == (index.passages, index.document_count)
-    assert loaded.search(query) == index.search(query)
-    assert loaded.weight("t") == index.weight("t")
+    held = tokens(rows)
+    present = np.flatnonzero(held.holding).tolist()
+    plain = BM25(bm25.K1, bm25.B, method="atire", idf_method="lucene")
+    plain.index([[str(number) for number in row] for row in rows], show_progress=False)
+    folder = tmp_path_factory.mktemp("engine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25, "_CHUNK", chunk)  # a collection that does not fit in one piece
+        EagerEngine.write(held, folder)
+    mapped = EagerEngine.load(folder, len(rows))
+    theirs = BM25.load(folder, load_vocab=False, mmap=True)
+    for number in present:
+        expected = plain.get_scores([str(number)])
+        np.testing.assert_allclose(theirs.get_scores([number]), expected, rtol=1e-5)
+        agree(mapped.top([number], 5), best(expected, 5))
 
 
-def test_saving_replaces_the_old_index_and_leaves_nothing_beside_it(tmp_path: Path, index: Index) -> None:
-    index.save(tmp_path / "ix")
-    Index.build([PERU]).save(tmp_path / "ix")
-    assert len(Index.load(tmp_path / "ix")) == 1
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ix"]
+def collections() -> Iterator[tuple[str, list[Document], list[str]]]:
+    for folder in sorted((DATASETS / "ir").glob("*/corpus.jsonl")):
+        rows = [json.loads(line) for line in folder.read_text().splitlines()]
+        documents = [Document(row["_id"], row["title"], row["text"]) for row in rows]
+        queries = [json.loads(line)["text"] for line in (folder.parent / "queries.jsonl").read_text().splitlines()]
+        yield folder.parent.name, documents, queries
+    facts = DATASETS / "corpora" / "factbook_passages.jsonl.gz"
+    if facts.exists():
+        with gzip.open(facts, "rt") as lines:
+            rows = [json.loads(line) for _, line in zip(range(3000), lines, strict=False)]
+        yield "factbook", [Document(r["id"], r["title"], r["text"]) for r in rows], [r["title"] for r in rows[::60]]
 
 
-def test_a_save_that_fails_leaves_the_old_index(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    index.save(tmp_path / "ix")
+def generated() -> tuple[str, list[Document], list[str]]:
+    """Words as in a language: the n-th is met about 1/n as often as the first."""
+    random = np.random.default_rng(4)
 
-    def full(self: Path, content: bytes) -> int:
-        raise OSError("disk full")
+    def words(count: int) -> str:
+        return " ".join(f"w{int(number)}" for number in random.zipf(1.3, count) if number < 5000)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="disk full"):
-        Index.build([PERU]).save(tmp_path / "ix")
-    assert len(Index.load(tmp_path / "ix")) == 3
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ix"]
+    documents = [Document(str(n), words(3), words(int(random.integers(1, 120)))) for n in range(1500)]
+    return "generated", documents, [words(6) for _ in range(60)]
 
 
-def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, index: Index) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"thesis\.txt"):
-        index.save(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+@pytest.mark.parametrize(
+    ("documents", "queries"),
+    [pytest.param(documents, queries, id=name) for name, documents, queries in [generated(), *collections()]],
+)
+def test_the_first_ten_are_the_same_from_both_engines(documents: list[Document], queries: list[str]) -> None:
+    ranked = Index.build(documents, engine="rank-bm25")
+    eager = Index.build(documents, engine="bm25s")
+    rows = {passage.id: row for row, passage in enumerate(ranked.passages)}
+    assert (ranked.engine, eager.engine) == ("rank-bm25", "bm25s")
+    for query in queries:
+        first, second = (
+            [(rows[hit.passage.id], hit.score) for hit in index.search(query, 10)] for index in (eager, ranked)
+        )
+        assert second
+        agree(first, second)
 
 
-def test_a_missing_index_names_the_folder_and_the_command(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere.*winnow index PATH"):
-        Index.load(tmp_path / "nowhere")
+@pytest.mark.parametrize("engine", [EagerEngine.of, RankEngine])
+def test_a_term_in_half_of_the_passages_or_in_all_still_scores(engine: type[RankEngine]) -> None:
+    made = engine(tokens([[0, 1], [0, 2]]))
+    assert [row for row, _ in made.top([1], 5)] == [0]
+    assert [row for row, _ in made.top([0], 5)] == [0, 1]
 
 
-@pytest.mark.parametrize("name", ["passages.jsonl", "tokens.json", "manifest.json"])
-def test_a_flipped_byte_anywhere_is_found(tmp_path: Path, index: Index, name: str) -> None:
-    index.save(tmp_path / "ix")
-    file = tmp_path / "ix" / name
-    whole = file.read_bytes()
-    for place in range(0, len(whole), max(1, len(whole) // 40)):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(DamagedIndex, match=rf"{name}.*winnow index PATH"):
-            Index.load(tmp_path / "ix")
+@pytest.mark.parametrize("engine", [EagerEngine.of, RankEngine])
+@pytest.mark.parametrize("count", [3, 50_000])
+def test_equal_scores_keep_the_order_of_the_rows(engine: type[RankEngine], count: int) -> None:
+    made = engine(tokens([[0]] * count))
+    assert [row for row, _ in made.top([0], 3)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["passages.jsonl", "tokens.json", "manifest.json"])
-def test_a_missing_or_emptied_file_is_found(tmp_path: Path, index: Index, name: str) -> None:
-    index.save(tmp_path / "ix")
-    (tmp_path / "ix" / name).write_bytes(b"")
-    with pytest.raises(DamagedIndex, match=name):
-        Index.load(tmp_path / "ix")
-    (tmp_path / "ix" / name).unlink()
-    with pytest.raises(DamagedIndex, match=name):
-        Index.load(tmp_path / "ix")
+@pytest.mark.parametrize("engine", [EagerEngine.of, RankEngine])
+@pytest.mark.parametrize("rows", [[], [[]], [[], []]])
+def test_passages_without_terms_are_never_found(engine: type[RankEngine], rows: list[list[int]]) -> None:
+    assert engine(tokens(rows)).top([], 5) == []
 
 
-def test_an_index_of_another_version_is_refused(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.bm25.SETTINGS", "other")
-    index.save(tmp_path / "ix")
-    monkeypatch.undo()
-    with pytest.raises(DamagedIndex, match="another version"):
-        Index.load(tmp_path / "ix")
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=60) | st.lists(st.integers(0, 99), min_size=40, max_size=60),
+    st.integers(1, 20),
+    st.sampled_from([2, 3, 1024]),
+)
+@example(list(range(20)), 3, 2)
+def test_the_best_are_those_of_a_whole_sort(values: list[int], k: int, block: int) -> None:
+    scores = np.array(values, dtype=np.float32)
+    order = sorted(range(len(values)), key=lambda row: (-values[row], row))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25, "_BLOCK", block)
+        assert best(scores, k) == [(row, values[row]) for row in order if values[row] > 0][:k]
+
+
+def test_the_engine_goes_by_size_or_by_name() -> None:
+    assert engine_name("auto", 20_000) == "rank-bm25"
+    assert engine_name("auto", 20_001) == "bm25s"
+    assert (engine_name("bm25s", 1), engine_name("rank-bm25", 10**6)) == ("bm25s", "rank-bm25")
+    with pytest.raises(ValueError, match="unknown engine 'lucene': expected auto, rank-bm25 or bm25s"):
+        engine_name("lucene", 1)
+
+
+@given(st.integers(1, 10**6), st.data())
+def test_the_idf_is_above_zero_and_falls(passages: int, data: st.DataObject) -> None:
+    holding = data.draw(st.integers(0, passages - 1))
+    assert inverse_frequency(passages, holding) > inverse_frequency(passages, holding + 1) > 0
+    assert inverse_frequency(passages, 0) == pytest.approx(math.log(2 * passages + 2), abs=1e-9)

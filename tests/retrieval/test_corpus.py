@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import Document, read_documents, split_passages
+from retrieval.corpus import DistinctIds, File, read_file
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -201,3 +202,103 @@ def test_white_space_has_no_passages(text: str) -> None:
 def test_passages_need_words() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         split_passages(Document("d", "t", "Text."), words=0)
+
+
+GUIDE = (
+    """# Guide
+
+Read this first.
+
+## Setup
+
+"""
+    + "Fetch the package and unpack it there. " * 30
+    + """
+
+### Linux ###
+
+"""
+    + "Use the tool that came with it. " * 30
+    + """
+
+## Use
+
+```sh
+# not a heading
+```
+
+"""
+    + "Call it by its name. " * 30
+)
+
+
+def test_a_passage_has_the_headings_above_it_without_the_title() -> None:
+    document = Document("g", "Guide", GUIDE)
+    passages = split_passages(document)
+    assert list(dict.fromkeys(passage.heading for passage in passages)) == ["", "Setup", "Setup > Linux", "Use"]
+    assert all(document.text[p.start : p.end] == p.text for p in passages)
+
+
+def test_a_section_begins_a_new_passage_and_leaves_no_scrap_before_it() -> None:
+    passages = split_passages(Document("g", "Guide", GUIDE))
+    begun = {passage.text.split("\n")[0].strip("# "): passage.heading for passage in passages}
+    assert {"Linux": "Setup > Linux", "Use": "Use"}.items() <= begun.items()
+    assert all(25 <= len(passage.text.split()) <= 140 for passage in passages)
+
+
+def test_a_text_without_headings_has_none() -> None:
+    assert [p.heading for p in split_passages(Document("d", "t", "C# is a language.\n#1 of them all."))] == [""]
+
+
+def test_a_long_heading_is_cut() -> None:
+    (passage,) = split_passages(Document("d", "t", "# " + "x" * 5000 + "\n\nText."))[-1:]
+    assert len(passage.heading) <= 120
+
+
+@given(st.text(alphabet="# a.\n`", max_size=300), st.integers(1, 10))
+def test_headings_leave_the_offsets_exact(text: str, words: int) -> None:
+    reached = 0
+    for passage in split_passages(Document("d", "t", text), words):
+        assert text[passage.start : passage.end] == passage.text
+        assert reached <= passage.start < passage.end
+        assert "\n" not in passage.heading
+        reached = passage.end
+
+
+def test_a_page_has_its_headings_too(tmp_path: Path) -> None:
+    page = "<title>Bees</title><h1>Bees</h1><h2>Wax</h2><p>" + "Wax is made by workers. " * 40
+    (document,) = read_documents(write(tmp_path / "bees.html", page))[0]
+    assert split_passages(document)[-1].heading == "Wax"
+
+
+def test_ten_thousand_documents_of_one_id_are_told_apart_at_once(tmp_path: Path) -> None:
+    looks = [0]
+    taken: set[str] = set()
+
+    def look(id: str) -> bool:
+        looks[0] += 1
+        return id in taken
+
+    ids = DistinctIds(look)
+    for _ in range(10_000):
+        taken.add(ids.give("x"))
+    assert len(taken) == 10_000
+    assert looks[0] < 50_000
+
+
+def test_a_file_name_that_is_not_utf8_can_be_written_down(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Text.")
+    (document,) = read_documents(tmp_path)[0]
+    assert document.id == "caf\ufffd"
+
+
+def test_what_is_read_of_a_file_is_counted(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.txt", b"Tea. " * 5000),
+        ("b.jsonl", b'{"text": "Tea."}\n' * 50),
+        ("c.txt.gz", gzip.compress(b"Tea. " * 90)),
+    ):
+        file = write(tmp_path / name, content)
+        heard: list[int] = []
+        assert list(read_file(File(file, "x"), heard.append))
+        assert sum(heard) == len(content)

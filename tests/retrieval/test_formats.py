@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import formats
-from retrieval.formats import SUFFIXES, Text, Unreadable, decode, page_text, read_texts
+from retrieval.formats import SUFFIXES, Text, page_text, read_texts
+from retrieval.streams import Unreadable, decode
 
 FRENCH = "Le café de l'été dernier était délicieux, où êtes-vous allés après le dîner à Noël ? " * 20
 
@@ -135,7 +136,8 @@ def test_a_huge_line_or_piece_is_skipped_and_the_rest_is_read(tmp_path: Path, mo
     huge = json.dumps({"text": "x" * 5000})
     found = said(written(tmp_path / "a.jsonl", f'{{"text": "One."}}\n{huge}\n{{"text": "Three."}}'))
     assert found == ["One.", "line 2: longer than 400 bytes", "Three."]
-    assert said(written(tmp_path / "b.txt", "x" * 401)) == ["larger than 400 bytes in one piece; give it as JSON Lines"]
+    assert said(written(tmp_path / "b.html", "x" * 401)) == ["larger than 100 bytes in one piece"]
+    assert said(written(tmp_path / "c.csv", "text\n" + "x" * 401)) == ["line 2: longer than 100 characters"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-32", "cp1252"])
@@ -165,3 +167,50 @@ def test_whatever_a_file_holds_nothing_is_raised_and_texts_say_something(
     assert found
     for each in found:
         assert each.reason if isinstance(each, Unreadable) else each.text.strip()
+
+
+@given(
+    text=st.text(alphabet="ab é\n", min_size=1, max_size=400),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_an_over_long_text_becomes_several_and_no_word_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, text: str, encoding: str
+) -> None:
+    file = written(tmp_path_factory.mktemp("long") / "x.txt", text.encode(encoding))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "MAX_LINE", 20)
+        found = [each for each in read_texts(file) if isinstance(each, Text)]
+    assert all(len(each.text) <= 20 for each in found)
+    assert "".join(each.text for each in found).split() == text.split() or max(map(len, text.split())) > 10
+    assert "".join("".join(each.text for each in found).split()) == "".join(text.split())
+    assert [each.number for each in found] in ([], [None], list(range(1, len(found) + 1)))
+
+
+def test_an_over_long_text_is_cut_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_LINE", 30)
+    assert (
+        said(written(tmp_path / "x.md", "One line of text.\nAnother line.\n" * 6))
+        == ["One line of text.\n", "Another line.\n"] * 6
+    )
+
+
+def test_an_over_long_table_is_read_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_LINE", 60)
+    content = "title,text\n" + "".join(f"T{n},Words of row {n}.\n" for n in range(100))
+    for name, raw in (("x.csv", content.encode()), ("y.csv.gz", gzip.compress(content.encode("utf-16")))):
+        assert said(written(tmp_path / name, raw)) == [f"Words of row {n}." for n in range(100)]
+
+
+@pytest.mark.parametrize("raw", [b"Tea. " * 100 + b"\0", b"Tea. " * 100 + b"\xff\xfe\x80" * 3])
+def test_an_over_long_file_that_is_no_text_is_refused_or_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    monkeypatch.setattr(formats, "MAX_LINE", 20)
+    found = list(read_texts(written(tmp_path / "x.txt", raw)))
+    assert found
+    assert isinstance(found[0], Unreadable) == (b"\0" in raw)
+
+
+def test_a_pdf_too_large_to_be_held_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_PDF", 100)
+    assert said(written(tmp_path / "x.pdf", a_pdf("Tea."))) == ["a PDF of more than 100 bytes"]

@@ -256,7 +256,7 @@ def test_the_winnow_block_counts_and_cites():
     }
     assert set(source) == {
         *("choice", "claim", "tool"),
-        *("document", "passage", "title", "url", "source", "quote", "support", "bm25"),
+        *("document", "passage", "title", "heading", "url", "source", "quote", "support", "bm25"),
     }
     quote, claim = source["quote"], source["claim"]
     assert KENYA[claim["start"] : claim["end"]] == claim["text"]
@@ -313,8 +313,8 @@ def test_health_is_of_the_process_and_readiness_of_what_is_loaded():
             "generator": "scripted",
             "safety": "scripted-1",
             "policy": f"balanced {POLICY.fingerprint}",
-            "index": {"documents": len(DOCUMENTS), "passages": len(INDEX)},
-            "tools": {"calculator": "built in", "translator": "none installed", "retrieval": "none installed"},
+            "index": {"documents": len(DOCUMENTS), "passages": len(INDEX), "engine": "rank-bm25"},
+            "tools": {"calculator": "built in", "translator": "none installed", "retrieval": "index"},
         }
 
 

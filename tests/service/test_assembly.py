@@ -77,10 +77,10 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["passages.jsonl", "tokens.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["passages.sqlite", "terms.i32", "lengths.i32", "manifest.json"])
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 def test_a_damaged_index_stops_the_start(parts, name, damage):
-    damage(parts.index / name)
+    damage(next(parts.index.glob(f"**/{name}")))
     with pytest.raises(DamagedIndex, match=name):
         assemble(parts)
 
@@ -165,10 +165,10 @@ def test_a_damaged_sample_index_is_built_again_with_a_warning(sample, caplog):
     _, cache, built = sample
     load_index(Settings())
     (folder,) = cache.iterdir()
-    flip(folder / "passages.jsonl")
+    flip(next(folder.glob("*/passages.sqlite")))
     assert load_index(Settings()).document_count == 4
     assert len(built) == 2
-    assert "passages.jsonl" in caplog.text
+    assert "passages.sqlite" in caplog.text
 
 
 def test_what_the_sample_index_finds_is_in_the_sample_corpus(sample):

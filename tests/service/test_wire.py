@@ -250,6 +250,7 @@ def test_a_source_has_both_spans_and_its_scores():
         "document": "kenya",
         "passage": "kenya#1",
         "title": "Kenya",
+        "heading": "",
         "url": "https://example.org/kenya",
         "source": "own",
         "quote": {"text": KENYA, "start": start, "end": start + len(KENYA)},
