@@ -30,36 +30,47 @@ from retrieval.bm25 import (
 from retrieval.catalogue import Catalogue, Filed, NewCatalogue
 from retrieval.corpus import Document, Passage, split_passages
 from retrieval.storage import REMEDY, DamagedIndex, Generation, check, opened, replacing
-from retrieval.tokens import SETTINGS, tokenise
+from retrieval.tokens import ENGLISH, LANGUAGES, settings, tokenise
 
-FORMAT = 2
+FORMAT = 3
 """Change this when files of the same text would become other passages, or would be kept otherwise."""
 
 PASSAGES, TERMS, LENGTHS = "passages.sqlite", "terms.i32", "lengths.i32"
 
 
-def terms_of(passage: Passage) -> list[str]:
+TITLE_WEIGHT = 2
+"""How often a word of the title counts; with k1 and b tuned on half of the queries of five collections (data/LOG.md)."""
+
+
+def terms_of(passage: Passage, language: str = ENGLISH) -> list[str]:
     """The terms by which a passage is found: those of its title, of the headings above it and of its text."""
-    return tokenise("\n".join((passage.title, passage.heading, passage.text)))
+    return tokenise("\n".join((*[passage.title] * TITLE_WEIGHT, passage.heading, passage.text)), language)
 
 
 class Index:
     """Passages, searchable, and the same after saving and loading. Safe to search from several threads."""
 
-    def __init__(self, passages: "Passages", engine: Engine, document_count: int, generation: str = "") -> None:
+    def __init__(
+        self, passages: "Passages", engine: Engine, document_count: int, generation: str = "", language: str = ENGLISH
+    ) -> None:
         """Use `build` or `load`."""
         self._passages, self._engine = passages, engine
+        self.language = language
+        """Of the stems and stop words, by which passages are found and questions read."""
         self.document_count = document_count
         self.generation = generation
         """Another each time the folder's content is replaced; "" for an index that was built in memory."""
 
     @classmethod
-    def build(cls, documents: Iterable[Document], words: int = 100, engine: str = "auto") -> "Index":
+    def build(
+        cls, documents: Iterable[Document], words: int = 100, engine: str = "auto", language: str = ENGLISH
+    ) -> "Index":
         """An index in memory of the documents, cut into passages of about `words` words. No documents give an index that finds
         nothing.
 
         Words of the title and of the headings above count as words of each passage. `engine`: rank-bm25, bm25s, or auto (by size).
-        Raises ValueError when two documents have the same id: a citation could not name its source.
+        `language`: a name of `tokens.LANGUAGES`. Raises ValueError for another one, and when two documents have the same id: a
+        citation could not name its source.
         """
         passages: list[Passage] = []
         ids: set[str] = set()
@@ -69,12 +80,12 @@ class Index:
             ids.add(document.id)
             passages += split_passages(document, words)
         numbering = Numbering()
-        numbers = [numbering.add(terms_of(passage)) for passage in passages]
+        numbers = [numbering.add(terms_of(passage, language)) for passage in passages]
         terms = np.array([number for row in numbers for number in row], dtype=np.int32)
         lengths = np.array([len(row) for row in numbers], dtype=np.int32)
         tokens = Tokens(terms, lengths, np.array(numbering.holding, dtype=np.int64))
         made = EagerEngine.of(tokens) if engine_name(engine, len(passages)) == EagerEngine.name else RankEngine(tokens)
-        return cls(_Listed(passages, numbering), made, len(ids))
+        return cls(_Listed(passages, numbering), made, len(ids), language=language)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Index":
@@ -91,8 +102,9 @@ class Index:
     def of(cls, generation: Generation) -> "Index":
         """Opens one generation of a folder. Raises DamagedIndex."""
         facts = generation.facts
-        own = {"format": FORMAT, "tokeniser": SETTINGS}
-        if any(facts.get(name) != value for name, value in own.items()) or not scored_alike(facts):
+        language = str(facts.get("language"))
+        known = language in LANGUAGES and facts.get("tokeniser") == settings(language)
+        if facts.get("format") != FORMAT or not known or not scored_alike(facts):
             raise DamagedIndex(f"the index at {generation.folder} was written by another version of Winnow: {REMEDY}")
         check(generation)
         try:
@@ -103,7 +115,7 @@ class Index:
             else:
                 holding = np.array([holding for _, holding in catalogue.terms()], dtype=np.int64)
                 engine = RankEngine(tokens_in(generation.folder, holding))
-            return cls(catalogue, engine, int(facts["documents"]), generation.name)
+            return cls(catalogue, engine, int(facts["documents"]), generation.name, language)
         except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, IndexError) as error:
             raise DamagedIndex(f"damaged index: {generation.folder} ({error}): {REMEDY}") from error
 
@@ -138,7 +150,7 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        known = [found[0] for found in map(self._passages.term, tokenise(query)) if found]
+        known = [found[0] for found in map(self._passages.term, tokenise(query, self.language)) if found]
         return [Hit(self._passages.at(row), score) for row, score in self._engine.top(known, k)]
 
     def save(self, folder: str | Path) -> None:
@@ -147,7 +159,7 @@ class Index:
 
         Raises FileExistsError when the folder holds other files.
         """
-        with replacing(Path(folder)) as place, NewIndex(place.begin()) as made:
+        with replacing(Path(folder)) as place, NewIndex(place.begin(), self.language) as made:
             for _, group in groupby(self._passages, lambda passage: passage.document_id):
                 pieces = list(group)
                 first = pieces[0]
@@ -217,9 +229,9 @@ class _Listed:
 class NewIndex:
     """The files of an index being written, passage by passage. `catalogue` takes files and reasons."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, language: str = ENGLISH) -> None:
         """Raises OSError."""
-        self._folder = folder
+        self._folder, self._language = folder, language
         self._numbering = Numbering()
         self.catalogue = NewCatalogue(folder / PASSAGES)
         self._open = ExitStack()
@@ -238,7 +250,7 @@ class NewIndex:
     ) -> None:
         """A document with its passages; `terms` of each, where they are known already."""
         self.catalogue.add(document, passages)
-        for each in map(terms_of, passages) if terms is None else terms:
+        for each in (terms_of(p, self._language) for p in passages) if terms is None else terms:
             numbers = np.array(self._numbering.add(each), dtype="<i4")
             self._terms.write(numbers.tobytes())
             self._lengths.write(np.array([len(numbers)], dtype="<i4").tobytes())
@@ -254,7 +266,8 @@ class NewIndex:
             EagerEngine.write(tokens, self._folder, advance)
         return {
             "format": FORMAT,
-            "tokeniser": SETTINGS,
+            "language": self._language,
+            "tokeniser": settings(self._language),
             "k1": K1,
             "b": B,
             "engine": chosen,

@@ -18,7 +18,7 @@ from retrieval.catalogue import Catalogue, Filed, Read
 from retrieval.corpus import File, Skipped, find_files, read_file, split_passages
 from retrieval.index import FORMAT, PASSAGES, Index, NewIndex, scored_alike, tokens_in
 from retrieval.storage import DamagedIndex, Generation, check, current, opened, replacing
-from retrieval.tokens import SETTINGS
+from retrieval.tokens import ENGLISH, settings
 
 Progress = Callable[[str, int | None], AbstractContextManager[Advance]]
 """progress("reading", total bytes) as a context gives a function that is told of each step."""
@@ -64,6 +64,7 @@ def update_index(
     words: int = 100,
     progress: Progress = _silent,
     waiting: Callable[[], None] = lambda: None,
+    language: str = ENGLISH,
 ) -> Update:
     """Makes `folder` the index of exactly these files, folders and globs (see `read_documents`), reading what an earlier run has
     not read: files are compared by SHA-256 of their content.
@@ -73,15 +74,16 @@ def update_index(
     second writer waits, after `waiting()` has been called. Nothing is written when nothing has changed.
 
     Raises FileNotFoundError for a path that does not exist, FileExistsError when `folder` holds other files, ValueError for an
-    unknown engine, NothingFound without any document: the folder is left as it was.
+    unknown engine or language, NothingFound without any document: the folder is left as it was.
     """
     folder = Path(folder)
     engine_name(engine, 0)
+    settings(language)  # both raise for an unknown name before anything is read
     found = list(find_files(paths))
     files = [each for each in found if isinstance(each, File)]
     skipped = [each for each in found if isinstance(each, Skipped)]
     with replacing(folder, waiting) as place:
-        earlier, anew = _earlier(folder, words)
+        earlier, anew = _earlier(folder, words, language)
         now = _hashed(files, progress)
         before = earlier.files if earlier else []
         known = {(each.path, each.name): each for each in before}
@@ -101,7 +103,7 @@ def update_index(
                     Skipped(str(each.path), reason) for each in before for reason in earlier.base.skipped(each.number)
                 ]
                 return Update(**counts, **_holds(facts), skipped=tuple(skipped), anew=anew)
-        with NewIndex(place.begin()) as made:
+        with NewIndex(place.begin(), language) as made:
             unread = sum(each.bytes for each, same in zip(now, kept, strict=True) if same is None)
             with progress("reading", unread) as advance:
                 for each, same in zip(now, kept, strict=True):
@@ -162,15 +164,15 @@ class _Earlier:
             yield [self._words[number] for number in self._terms[start : int(self._ends[row])].tolist()]
 
 
-def _earlier(folder: Path, words: int) -> tuple[_Earlier | None, str]:
+def _earlier(folder: Path, words: int, language: str) -> tuple[_Earlier | None, str]:
     """What can be kept of the folder's index, and why nothing can."""
     try:
         generation = current(folder)
     except DamagedIndex as error:
         return None, str(error) if any(folder.glob("g-*")) or (folder / "manifest.json").exists() else ""
-    own = {"format": FORMAT, "tokeniser": SETTINGS, "words": words}
+    own = {"format": FORMAT, "tokeniser": settings(language), "words": words}
     if any(generation.facts.get(name) != value for name, value in own.items()):
-        return None, "the earlier index was made by another version, or not from files"
+        return None, "the earlier index was made by another version, in another language, or not from files"
     try:
         return _Earlier(generation), ""
     except (DamagedIndex, OSError, sqlite3.Error, ValueError) as error:

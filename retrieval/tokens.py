@@ -1,19 +1,25 @@
 """Text to index terms: what counts as the same word when a question meets a passage.
 
-Knows English stop words, stems, numbers and acronyms. Does not know about documents, scores or offsets.
+Knows stop words, stems, numbers and acronyms of the languages that Snowball stems. Does not know about documents,
+scores or offsets.
 """
 
 import re
 import threading
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 import Stemmer
 
-# Change this when the same text would give other tokens: an index built with another value is refused.
-SETTINGS = "english-stems-1"
+ENGLISH = "english"
+# Two more of PyStemmer's algorithms are older ones for the same languages.
+LANGUAGES = frozenset(Stemmer.algorithms()) - {"porter", "dutch_porter"}
 
-_STOP_WORDS = """
+# Change this when the same text would give other tokens: an index built with another value is refused.
+_VERSION = 1
+
+_ENGLISH_STOP_WORDS = """
 a about above after again all also am an and any are as at be because been before being below between both but by can
 could did do  does doing down during each few for from further had has have having he her here hers herself him himself
 his how however i if in  into is it its itself just let may me might more most must my myself no nor not now of off on
@@ -21,58 +27,118 @@ once only or other our ours ourselves  out over own same shall she should so som
 themselves then there these they this those through  to too under until up upon us very was we were what when where
 which while who whom whose why will with would you your yours  yourself yourselves cannot
 """
-STOP_WORDS = frozenset(_STOP_WORDS.split())
+# What bm25s's lists lack: the words that only ask.
+_QUESTION_WORDS = {
+    "french": "quel quelle quels quelles qui quoi comment quand pourquoi combien où",
+    "german": "wer wen wem wessen wann warum wieso weshalb wie wo wohin woher was welche welcher welches",
+    "italian": "chi quale quali quando perché quanto quanta quanti quante come dove",
+    "portuguese": "quem qual quais quando onde quanto quanta quantos quantas",
+    "spanish": "quién quiénes qué cuál cuáles cómo cuándo cuánto cuánta cuántos cuántas dónde",
+}
 
+_NUMBER = r"(?P<number>\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
+# English stands in its plain letters once folded; other scripts write vowels as marks that are no \w to Python.
+_MARK = r"[\u0300-\u036f\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0955-\u0957\u0962\u0963\u0bbe-\u0bcd\u0bd7]"
+_LETTER = rf"(?:[^\W_]|{_MARK})"
+_ENGLISH_TOKEN = re.compile(
+    rf"(?P<acronym>\b(?:[^\W\d_]\.){{2,}})|{_NUMBER}(?:(?:st|nd|rd|th|s)\b)?|(?P<word>[^\W_]+(?:'[^\W_]+)*)",
+    flags=re.IGNORECASE,
+)
 _TOKEN = re.compile(
-    r"(?P<acronym>\b(?:[^\W\d_]\.){2,})"
-    r"|(?P<number>\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)(?:(?:st|nd|rd|th|s)\b)?"
-    r"|(?P<word>[^\W_]+(?:'[^\W_]+)*)",
+    rf"(?P<acronym>\b(?:[^\W\d_]\.){{2,}})|{_NUMBER}|(?P<word>{_LETTER}+(?:'{_LETTER}+)*)",
     flags=re.IGNORECASE,
 )
 _ENDING = re.compile(r"'(?:s|d|ll|re|ve|m)$", re.IGNORECASE)
 _per_thread = threading.local()
 
 
-def tokenise(text: str) -> list[str]:
-    """The index terms of a text, in order, with repeats: lower-cased, accents folded, stop words dropped, English stems
-    (Snowball).
+def settings(language: str = ENGLISH) -> str:
+    """What an index must have been built with for `tokenise(…, language)` to give its terms: language and version.
+
+    Raises ValueError for a language that Snowball does not stem.
+    """
+    return f"{_known(language)}-stems-{_VERSION}"
+
+
+def tokenise(text: str, language: str = ENGLISH) -> list[str]:
+    """The index terms of a text, in order, with repeats: lower-cased, stop words dropped, stemmed (Snowball), accents
+    folded.
 
     "8,849" is one term (8849), so are "3.5" and "U.S." (us). A word in capitals among others that are not ("WHO", "US")
-    is kept even where its lower-case twin is a stop word.
+    is kept even where its lower-case twin is a stop word. `language` is a Snowball name ("english", "spanish", …);
+    languages without a list of stop words keep all their words. Raises ValueError for an unknown one.
     """
-    return [token for _, _, tokens in words(fold(text)) for token in tokens]
+    return [token for _, _, tokens in words(fold(text, language), language) for token in tokens]
 
 
-def words(folded: str) -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    """Each word of a folded text as it stands there, its start, and its index terms (none for a stop word)."""
+def words(folded: str, language: str = ENGLISH) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Each word of a folded text as it stands there, its start, and its index terms (none for a stop word). Raises
+    ValueError for an unknown language.
+    """
     shouting = not any(character.islower() for character in folded)
-    for match in _TOKEN.finditer(folded):
+    for match in (_ENGLISH_TOKEN if _known(language) == ENGLISH else _TOKEN).finditer(folded):
         if match["number"]:
-            tokens = [match["number"].replace(",", "")]
+            tokens: tuple[str, ...] = (match["number"].replace(",", ""),)
         elif match["acronym"]:
-            tokens = [match["acronym"].replace(".", "").lower()]
+            tokens = (match["acronym"].replace(".", "").lower(),)
         else:
-            tokens = _word(match["word"], shouting)
-        yield match.group(), match.start(), tuple(tokens)
+            tokens = _terms(match["word"], shouting, language)
+        yield match.group(), match.start(), tokens
 
 
-def fold(text: str) -> str:
-    """The text with compatibility forms and accents folded away and apostrophes made plain. Offsets are not kept."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+def fold(text: str, language: str = ENGLISH) -> str:
+    """The text with compatibility forms folded away and apostrophes made plain; English without its accents too. Offsets
+    are not kept.
+
+    Other languages keep their accents here, because their stemmers read them; the stems lose them.
+    """
+    if text.isascii():
+        return text
+    plain = _without_accents(text) if language == ENGLISH else unicodedata.normalize("NFKC", text)
     return plain.replace("’", "'").replace("‘", "'")
 
 
-def _word(word: str, shouting: bool) -> list[str]:
-    if word.lower().endswith("n't"):
-        return []  # a negation or none: support() reads it from the text itself
-    bare = _ENDING.sub("", word)
+# Few words make up most of any text. What the cache holds depends on nothing but its arguments.
+@lru_cache(maxsize=1 << 15)
+def _terms(word: str, shouting: bool, language: str) -> tuple[str, ...]:
+    bare = word
+    if language == ENGLISH:
+        if word.lower().endswith("n't"):
+            return ()  # a negation or none: support() reads it from the text itself
+        bare = _ENDING.sub("", word)
     kept = len(bare) > 1 and bare.isupper() and not shouting
-    return [_stem(part) for part in bare.lower().split("'") if part and (kept or part not in STOP_WORDS)]
+    parts = (part for part in bare.lower().split("'") if part and (kept or part not in stop_words(language)))
+    return tuple(term for term in (_without_accents(_stem(part, language)) for part in parts) if term)
 
 
-def _stem(word: str) -> str:
-    stemmer = getattr(_per_thread, "stemmer", None)  # PyStemmer's objects must not be shared between threads
-    if stemmer is None:
-        stemmer = _per_thread.stemmer = Stemmer.Stemmer("english")
-    return str(stemmer.stemWord(word))
+@lru_cache
+def stop_words(language: str = ENGLISH) -> frozenset[str]:
+    """The lower-case words of a language that are no index terms: an own list for English, those of bm25s with the
+    question words for ten others, none for the rest. Raises ValueError for an unknown language.
+    """
+    if _known(language) == ENGLISH:
+        return frozenset(_ENGLISH_STOP_WORDS.split())
+    from bm25s import stopwords  # costs a fifth of a second, which English need not pay
+
+    listed = getattr(stopwords, f"STOPWORDS_{language.upper()}", ())
+    return frozenset((*listed, *_QUESTION_WORDS.get(language, "").split()))
+
+
+def _known(language: str) -> str:
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}: choose one of {', '.join(sorted(LANGUAGES))}")
+    return language
+
+
+def _stem(word: str, language: str) -> str:
+    stemmers = _per_thread.__dict__.setdefault("stemmers", {})  # PyStemmer's objects must not be shared between threads
+    if language not in stemmers:
+        stemmers[language] = Stemmer.Stemmer(language)
+    return str(stemmers[language].stemWord(word))
+
+
+def _without_accents(text: str) -> str:
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))

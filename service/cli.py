@@ -182,6 +182,7 @@ def build_index(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of the index")] = Path("winnow-index"),
     engine: Annotated[str, typer.Option(help="auto (by size), rank-bm25 or bm25s")] = "auto",
+    language: Annotated[str, typer.Option(help="of the documents: english, spanish, german, french, ...")] = "english",
     status: Annotated[bool, typer.Option("--status", help="say what is in the folder; takes no PATHS")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="with --status: compare every file with its checksum, however large")
@@ -208,7 +209,7 @@ def build_index(
             console.print(f"{output} is being written by another run; waiting for it", markup=False, soft_wrap=True)
 
         try:
-            found = update_index(paths, output, engine, progress=_progress, waiting=waiting)
+            found = update_index(paths, output, engine, progress=_progress, waiting=waiting, language=language)
             skipped = found.skipped
         except NothingFound as error:
             found, skipped = None, error.skipped

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from retrieval import DamagedIndex, Index
+from retrieval import DamagedIndex, Index, Retrieval
 from retrieval.storage import current, stamp
 from service.chat import Corridor
 
@@ -53,7 +53,9 @@ class Live:
             return
         try:
             if current(folder).name != self._corridor.index.generation:
-                self._corridor = replace(self._corridor, index=Index.load(folder))
+                index = Index.load(folder)
+                toolset = replace(self._corridor.toolset, retrieval=Retrieval(index))
+                self._corridor = replace(self._corridor, index=index, toolset=toolset)
                 log.warning("index reloaded: %s, %d passages", folder, len(self._corridor.index))
         except (DamagedIndex, OSError) as error:
             if str(error) != self.warning:

@@ -226,7 +226,7 @@ def test_a_large_file_is_compared_by_its_size_at_the_start(
 
 
 def test_an_index_of_another_version_is_refused(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.index.SETTINGS", "other")
+    monkeypatch.setattr("retrieval.index.settings", lambda language: "other")
     index.save(tmp_path / "ix")
     monkeypatch.undo()
     with pytest.raises(DamagedIndex, match="another version"):
@@ -289,3 +289,19 @@ def test_a_closed_index_leaves_no_open_connection(
     Index.load(tmp_path / "ix").search("Nairobi")
     gc.collect()
     assert not recwarn.list
+
+
+def test_an_index_finds_by_the_stems_of_its_language_and_keeps_it(tmp_path: Path) -> None:
+    text = "Los perros corren por las calles de Lima."
+    index = Index.build([Document("p", "Perros", text)], language="spanish")
+    index.save(tmp_path / "index")
+    for each in (index, Index.load(tmp_path / "index")):
+        assert each.language == "spanish"
+        assert [hit.passage.document_id for hit in each.search("perro que corre")] == ["p"]
+        assert each.search("por las de") == []
+    assert Index.build([Document("p", "Perros", text)]).search("por las de")
+
+
+def test_an_unknown_language_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="klingon"):
+        Index.build([Document("p", "P", "nuqneH")], language="klingon")

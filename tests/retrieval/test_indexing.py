@@ -136,7 +136,7 @@ def test_an_index_that_cannot_be_kept_is_made_anew_and_why_is_said(
         (tmp_path / "ix" / "manifest.json").write_text("{")
     elif damage == "tokeniser":
         for module in ("index", "indexing"):
-            monkeypatch.setattr(f"retrieval.{module}.SETTINGS", "other")
+            monkeypatch.setattr(f"retrieval.{module}.settings", lambda language: "other")
     else:
         words = 50
     done = update_index([notes], tmp_path / "ix", words=words)

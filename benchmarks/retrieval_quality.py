@@ -1,0 +1,239 @@
+"""How well a question, in its dialog, finds its documents: the chosen BM25 settings against plain BM25, by ir-measures.
+
+    python -m benchmarks.retrieval_quality --datasets DIR [--collections med cisi …] [--grid] [--k1 K1] [--b B] [--title-weight N]
+
+DIR holds ir/{med,cisi,time,lisa,adi}/{corpus.jsonl,queries.jsonl,qrels.tsv} (the classic test collections) and
+squad2/dev-2.0-from-html.json.gz (the answerable questions, each to its passage among all); "own" is data/grounding/questions.jsonl
+over data/corpus. Settings were chosen on half of the queries of each collection (by hash of the id), one setting for all; the table
+shows all queries and the other half alone. Plain BM25: k1 .9, b .4, lower-cased words of two letters or more without bm25s's 33
+English stop words, no stemming, title and text, the question alone. Intervals: 95%, bootstrap over queries, paired.
+"""
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+from bm25s.stopwords import STOPWORDS_EN
+from ir_measures import RR, R, nDCG
+from rich.console import Console
+from rich.table import Table
+from scipy import sparse
+
+from benchmarks.questions import COLLECTIONS, Collection, halves, read
+from retrieval.bm25 import K1, B
+from retrieval.index import TITLE_WEIGHT
+from retrieval.queries import query_of
+from retrieval.tokens import tokenise
+
+# What the data's manifest says of plain BM25: the mean is to be at least 5% better, and no collection worse.
+MANIFEST = {"med": 0.673, "cisi": 0.268, "time": 0.627, "lisa": 0.350}
+MEASURES = {"nDCG@10": nDCG @ 10, "recall@10": R @ 10, "recall@100": R @ 100, "MRR": RR}
+PLAIN_K1, PLAIN_B = 0.9, 0.4
+DEPTH = 100
+RESAMPLES = 10_000
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def plain_terms(text: str) -> list[str]:
+    """The terms of plain BM25: what bm25s's own tokeniser gives by default."""
+    return [word for word in re.findall(r"\b\w\w+\b", text.lower()) if word not in STOPWORDS_EN]
+
+
+class Matrix:
+    """BM25 over a collection for any k1, b and title weight, from term counts that are taken once."""
+
+    def __init__(self, collection: Collection, terms: Callable[[str], list[str]]) -> None:
+        self.documents = [id for id, _, _ in collection.texts]
+        self._terms = terms
+        self._vocabulary: dict[str, int] = {}
+        counted = [self._counts([text[part] for text in collection.texts], True) for part in (1, 2)]
+        shape = len(collection.texts), len(self._vocabulary)
+        self._titles, self._bodies = (sparse.csr_matrix(entries, shape=shape) for entries in counted)
+        holding = np.asarray(((self._titles + self._bodies) > 0).sum(axis=0)).ravel()
+        self._idf = np.log(1 + (shape[0] - holding + 0.5) / (holding + 0.5))
+
+    def scores(self, queries: Sequence[str], k1: float, b: float, title_weight: float) -> Iterator[Floats]:
+        """BM25 as in `retrieval/bm25.py`, shape (texts,), for each query; a title counts as `title_weight` times its words."""
+        counts = sparse.csr_matrix(self._bodies + title_weight * self._titles)
+        lengths = np.asarray(counts.sum(axis=1)).ravel()
+        penalties = k1 * (1 - b + b * lengths / lengths.mean())
+        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        counts.data = self._idf[counts.indices] * counts.data * (k1 + 1) / (counts.data + penalties[rows])
+        weights = counts.T.tocsr()
+        asked = sparse.csr_matrix(self._counts(queries, False), shape=(len(queries), len(self._vocabulary)))
+        for number in range(len(queries)):
+            yield (asked[number] @ weights).toarray().ravel()
+
+    def ranking(self, scores: Floats) -> dict[str, float]:
+        """The best DEPTH documents with scores that only tell their order, so that ties stay as they are; the best text of a
+        document stands for it.
+        """
+        best = (self.documents[n] for n in np.argsort(-scores, kind="stable") if scores[n] > 0)
+        found = dict.fromkeys(best)
+        return {document: -float(rank) for rank, document in enumerate(list(found)[:DEPTH])}
+
+    def _counts(self, texts: Sequence[str], grow: bool) -> tuple[list[float], tuple[list[int], list[int]]]:
+        values: list[float] = []
+        rows: list[int] = []
+        columns: list[int] = []
+        for row, text in enumerate(texts):
+            for term, count in Counter(self._terms(text)).items():
+                column = (
+                    self._vocabulary.setdefault(term, len(self._vocabulary)) if grow else self._vocabulary.get(term)
+                )
+                if column is not None:
+                    values.append(float(count))
+                    rows.append(row)
+                    columns.append(column)
+        return values, (rows, columns)
+
+
+def measure(collection: Collection, rankings: Mapping[str, Mapping[str, float]]) -> dict[str, Floats]:
+    """Each measure for every question in the collection's order, shape (questions,); 0 where nothing was found."""
+    relevant = {question.id: dict.fromkeys(question.relevant, 1) for question in collection.questions}
+    place = {question.id: number for number, question in enumerate(collection.questions)}
+    values = {name: np.zeros(len(place)) for name in MEASURES}
+    names = {str(measure): name for name, measure in MEASURES.items()}
+    for metric in ir_measures.iter_calc(list(MEASURES.values()), relevant, rankings):
+        values[names[str(metric.measure)]][place[metric.query_id]] = metric.value
+    return values
+
+
+def resampled(values: Floats, seed: int = 0) -> Floats:
+    """The mean of each of RESAMPLES bootstrap samples of the questions; the same seed draws the same questions, so that
+    differences of two are paired.
+    """
+    generator = np.random.default_rng(seed)
+    return np.array([values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)])
+
+
+def interval(means: Floats) -> str:
+    """The middle 95% of bootstrap means, to print."""
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One collection measured twice."""
+
+    collection: Collection
+    plain: Mapping[str, Floats]
+    ours: Mapping[str, Floats]
+
+
+def compare(collection: Collection, k1: float, b: float, title_weight: float) -> Compared:
+    """Plain BM25 on the question alone, and the chosen settings on the question in its dialog."""
+    questions = collection.questions
+    plain, ours = Matrix(collection, plain_terms), Matrix(collection, tokenise)
+    alone = plain.scores([question.text for question in questions], PLAIN_K1, PLAIN_B, 1)
+    whole = ours.scores([query_of(q.text, q.earlier) for q in questions], k1, b, title_weight)
+    return Compared(
+        collection,
+        measure(collection, {q.id: plain.ranking(scores) for q, scores in zip(questions, alone, strict=True)}),
+        measure(collection, {q.id: ours.ranking(scores) for q, scores in zip(questions, whole, strict=True)}),
+    )
+
+
+def table(compared: Sequence[Compared], half: str) -> Table:
+    """Every collection on one half of its questions, and the mean of those that the manifest names."""
+    shown = Table(title=half)
+    headings = ("collection", "n", "manifest", "plain nDCG@10", "ours", "95%", "difference", "95%")
+    for heading in (*headings, *(name for name in MEASURES if name != "nDCG@10")):
+        shown.add_column(heading, justify="left" if heading == "collection" else "right")
+    drawn: dict[str, tuple[Floats, Floats]] = {}
+    for one in compared:
+        name, kept = one.collection.name, halves(one.collection)[half]
+        plain, ours = (values["nDCG@10"][kept] for values in (one.plain, one.ours))
+        drawn[name] = resampled(plain), resampled(ours)
+        stated = MANIFEST.get(name)
+        others = [
+            f"{one.plain[m][kept].mean():.3f} → {one.ours[m][kept].mean():.3f}" for m in MEASURES if m != "nDCG@10"
+        ]
+        shown.add_row(
+            *(name, str(kept.sum()), f"{stated:.3f}" if stated else "", f"{plain.mean():.3f}", f"{ours.mean():.3f}"),
+            *(interval(drawn[name][1]), f"{(ours - plain).mean():+.3f}", interval(drawn[name][1] - drawn[name][0])),
+            *others,
+        )
+    return shown
+
+
+def verdict(compared: Sequence[Compared], half: str) -> Iterator[str]:
+    """How the mean over the manifest's collections compares, with its interval, and which collections got worse."""
+    named = [one for one in compared if one.collection.name in MANIFEST]
+    if named:
+        means = [[v["nDCG@10"][halves(one.collection)[half]] for v in (one.plain, one.ours)] for one in named]
+        plain, ours = (float(np.mean([pair[side].mean() for pair in means])) for side in (0, 1))
+        ratios = np.mean([resampled(pair[1], n) for n, pair in enumerate(means)], axis=0) / np.mean(
+            [resampled(pair[0], n) for n, pair in enumerate(means)], axis=0
+        )
+        stated = float(np.mean([MANIFEST[one.collection.name] for one in named]))
+        yield (
+            f"{half}: mean nDCG@10 over {', '.join(one.collection.name for one in named)}: plain {plain:.3f}, ours {ours:.3f}, "
+            f"ours / plain {ours / plain:.3f} {interval(ratios)}; the manifest's plain {stated:.3f}, ours / it {ours / stated:.3f}"
+        )
+    worse = [
+        one.collection.name
+        for one in compared
+        if one.ours["nDCG@10"][halves(one.collection)[half]].mean()
+        < max(one.plain["nDCG@10"][halves(one.collection)[half]].mean(), MANIFEST.get(one.collection.name, 0.0))
+    ]
+    yield f"{half}: worse than plain: {', '.join(worse) or 'none'}"
+
+
+def grid(collections: Sequence[Collection]) -> Iterator[tuple[float, float, float, float, list[float]]]:
+    """Mean nDCG@10 over the collections' tuning halves for each k1, b and title weight, best first, with each collection's own."""
+    prepared = []
+    for collection in collections:
+        kept = halves(collection)["tuning half"]
+        questions = tuple(q for q, keep in zip(collection.questions, kept, strict=True) if keep)
+        prepared.append((Collection(collection.name, collection.texts, questions), Matrix(collection, tokenise)))
+    found = []
+    for k1 in (0.6, 0.9, 1.2, 1.5, 1.8, 2.2):
+        for b in (0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9):
+            for title_weight in (1, 2, 3):
+                each = []
+                for collection, matrix in prepared:
+                    queries = [query_of(question.text, question.earlier) for question in collection.questions]
+                    scored = zip(collection.questions, matrix.scores(queries, k1, b, title_weight), strict=True)
+                    rankings = {question.id: matrix.ranking(scores) for question, scores in scored}
+                    each.append(float(measure(collection, rankings)["nDCG@10"].mean()))
+                found.append((float(np.mean(each)), k1, b, float(title_weight), each))
+    yield from sorted(found, reverse=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=Path, required=True, help="the folder that holds ir/ and squad2/")
+    parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=COLLECTIONS)
+    parser.add_argument("--k1", type=float, default=K1)
+    parser.add_argument("--b", type=float, default=B)
+    parser.add_argument("--title-weight", type=float, default=TITLE_WEIGHT)
+    parser.add_argument(
+        "--grid", action="store_true", help="k1, b and title weight on the tuning halves instead (minutes)"
+    )
+    options = parser.parse_args()
+
+    collections = [read(name, options.datasets) for name in options.collections]
+    if options.grid:
+        print("k1   b    title  mean   ", *options.collections)
+        for mean, k1, b, title_weight, each in grid(collections):
+            print(f"{k1:.1f}  {b:.2f}  {title_weight:.0f}      {mean:.4f} ", *(f"{value:.4f}" for value in each))
+        return
+    compared = [compare(collection, options.k1, options.b, options.title_weight) for collection in collections]
+    print(f"k1 {options.k1}, b {options.b}, title weight {options.title_weight}; recall and MRR: plain → ours")
+    console = Console(width=160)
+    for half in ("all queries", "held-out half"):
+        console.print(table(compared, half))
+        for line in verdict(compared, half):
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
