@@ -116,9 +116,14 @@ class Backbone:
         progress: Progress | None = None,
     ) -> Features:
         """Features of the first window of many (context, reply, role), in the given order: (n, width). For training."""
-        cut = [self.tokens(*exchange) for exchange in exchanges]
-        rows = np.empty((len(exchanges), self.width), np.float16)
-        order = sorted(range(len(exchanges)), key=lambda i: len(cut[i][0]))
+        return self.read_tokens([self.tokens(*exchange) for exchange in exchanges], tokens_a_batch, progress)
+
+    def read_tokens(
+        self, cut: Sequence[tuple[list[int], int, int]], tokens_a_batch: int = 2048, progress: Progress | None = None
+    ) -> Features:
+        """Features of many texts as (tokens, start, end) of the judged ones, in the given order: (n, width)."""
+        rows = np.empty((len(cut), self.width), np.float16)
+        order = sorted(range(len(cut)), key=lambda i: len(cut[i][0]))
         while order:
             batch = [order.pop()]
             longest = len(cut[batch[0]][0])

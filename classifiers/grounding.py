@@ -8,7 +8,6 @@ Knows the reader, its head and what words say on their own. Does not know where 
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +27,6 @@ from data import MODELS
 SHIPPED_SUPPORT = MODELS / "grounding"
 UPDATE, HEAD, CONFIG = "update.safetensors", "head.safetensors", "config.json"
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NAME = re.compile(r"(?<=[^.!?\s] )[A-Z][^\W\d_]+")
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|neither|nor|cannot|without|nobody|nothing|hardly|\w+n't)\b", re.IGNORECASE
-)
 _LONGEST_READ = 20_000
 """Characters of a passage that word features look at: more would only take time."""
 
@@ -106,25 +100,19 @@ class Support:
         return logits
 
 
-WORD_FEATURES = ("overlap", "pairs of words", "numbers missing", "names missing", "negation alone", "length")
+WORD_FEATURES = ("overlap", "pairs of words")
 
 
 def word_features(passage: str, before: str, claim: str) -> list[float]:
-    """What words say on their own, each about in [-1, 1]: see `WORD_FEATURES`."""
+    """What words say on their own, each in [0, 1]: the share of the claim's content words that passage or turn before hold, and of its
+    pairs of neighbouring words that the passage holds.
+    """
     passage = passage[:_LONGEST_READ]
-    said, told = content(claim), content(passage)
-    known = told | content(before)
-    claim_pairs, passage_pairs = _pairs(claim), _pairs(passage)
-    numbers = _NUMBER.findall(claim)
-    shown = set(_NUMBER.findall(f"{passage} {before}"))
-    names = _NAME.findall(claim)
+    said = content(claim)
+    pairs = _pairs(claim)
     return [
-        len(said & known) / max(len(said), 1),
-        len(claim_pairs & passage_pairs) / max(len(claim_pairs), 1),
-        sum(number not in shown for number in numbers) / max(len(numbers), 1),
-        sum(name.lower()[:6] not in known for name in names) / max(len(names), 1),
-        float(bool(_NEGATION.search(claim)) and not _NEGATION.search(passage)),
-        math.log1p(len(said)) / 3 - 0.7,
+        len(said & (content(passage) | content(before))) / max(len(said), 1),
+        len(pairs & _pairs(passage)) / max(len(pairs), 1),
     ]
 
 

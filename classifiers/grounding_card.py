@@ -13,8 +13,8 @@ CARD = """# Winnow support classifier, version {version}
 
 Does this passage bear this claim out? SmolLM2-135M-Instruct (Apache-2.0) reads "Text: PASSAGE / Asked: TURN BEFORE / Claim: CLAIM /
 Does the text say that?"; layers {first_layer} to 24 carry a low-rank update (rank {rank}), a linear head reads layer 25 (the mean over
-the claim, and the state at the end), and a logistic regression joins its logit with what words say on their own ({features}). Out
-come two calibrated probabilities: that the passage supports the claim, and that it contradicts it.
+the claim, and the state at the end), and a logistic regression joins its logit with two figures of words ({features}). Out come two
+calibrated probabilities: that the passage supports the claim, and that it contradicts it.
 
 - **For**: telling which sentences of a reply a passage supports, before one is cited; grounding people's own text.
 - **Not for**: whether a claim is *true*; languages other than English; tables, code, formulas.
@@ -30,8 +30,9 @@ come two calibrated probabilities: that the passage supports the claim, and that
 | own-* | Winnow, `data/grounding/pairs/` (its datasheet beside it) | Apache-2.0 |
 {sets}
 
-Training rows: {rows}. "made by rule" is synthetic: sentences of the passages themselves or two of them joined, the same with a
-number, name or negation changed, and true claims held against another passage. Split by passage (claim id where several passages
+Training rows: {rows}.
+"made by rule" is synthetic: sentences of the passages themselves or two of them joined, the same with a number, name or negation
+changed, and true claims held against another passage. Split by passage (claim id where several passages
 share one): {shares}.
 
 ## Ranking, beside a baseline
@@ -56,7 +57,8 @@ claims like those of the validation rows reach it ({missed} of {n} did); {kept:.
 
 - A claim in the passage's own words with the roles turned round ("A beat B") is often taken for supported: see own-relations.
 - Sums, dates and amounts that have to be worked out ("a margin of seven" from 21 to 14) are near chance.
-- A long claim with one wrong detail keeps much of the support of the rest.
+- Our own minimal pairs, near chance for word overlap by design, are told apart little better than that: one changed word in a long
+  claim keeps much of the support of the rest.
 - What is supported only by two passages far apart is read together, but with less certainty.
 """
 

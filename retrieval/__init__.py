@@ -6,6 +6,7 @@ from retrieval.citations import Citation, Claim, Grounding, Quote, SupportScorer
 from retrieval.corpus import Document, Passage, Skipped, read_documents, split_passages
 from retrieval.index import Index
 from retrieval.indexing import NothingFound, Update, index_status, update_index
+from retrieval.queries import leans, query_of
 from retrieval.sentences import sentences
 from retrieval.storage import DamagedIndex
 from retrieval.tools import Retrieval, Tool, ToolResult, Toolset
@@ -36,6 +37,8 @@ __all__ = [
     "coverage",
     "ground",
     "index_status",
+    "leans",
+    "query_of",
     "read_documents",
     "sentences",
     "split_passages",

@@ -71,7 +71,8 @@ class Corridor:
             input_verdict = self.screen(_turns(before_question(messages)), [question], "user")[0]
         with clock("rank"):
             least = self.settings.evidence_coverage
-            hits = [] if wants.grounding == "off" else look_up(self.index, question, least)
+            earlier = [message["content"] for message in before_question(messages) if message["role"] != "system"]
+            hits = [] if wants.grounding == "off" else look_up(self.index, question, least, earlier=earlier)
 
         blocked = wants.block_input and input_verdict.dropped
         waves = self._waves(messages, wants, seed, clock)

@@ -6,7 +6,7 @@ hostile document may try (`quoting.py`).
 
 from collections.abc import Sequence
 
-from retrieval import Hit, Index, coverage
+from retrieval import Hit, Index, coverage, leans, query_of
 from service.generator import Message
 from service.quoting import quoted
 
@@ -24,10 +24,19 @@ def question_of(messages: Sequence[Message]) -> str:
     return "\n".join(message["content"] for message in messages[len(before_question(messages)) :])
 
 
-def look_up(index: Index, question: str, least_coverage: float, k: int = 5, keep: int = 2) -> list[Hit]:
-    """The best `keep` of `k` passages that cover at least that share of the question's content; often none."""
-    hits = index.search(question, k)
-    return [hit for hit in hits if coverage(question, hit.passage, index.weight) >= least_coverage][:keep]
+def look_up(
+    index: Index, question: str, least_coverage: float, k: int = 5, keep: int = 2, earlier: Sequence[str] = ()
+) -> list[Hit]:
+    """The best `keep` of `k` passages that cover at least that share of the question's content; often none.
+
+    `earlier`: the texts of the turns before. A question that leans on them ("And its currency?") is looked for with their words, and
+    a passage may hold half as large a share of them all.
+    """
+    asked = query_of(question, earlier, language=index.language)
+    hits = index.search(asked, k)
+    leaning = bool(earlier) and leans(question, index.language)
+    text, least = (asked, least_coverage / 2) if leaning else (question, least_coverage)
+    return [hit for hit in hits if coverage(text, hit.passage, index.weight) >= least][:keep]
 
 
 def with_evidence(messages: Sequence[Message], hits: Sequence[Hit]) -> list[Message]:

@@ -39,6 +39,15 @@ def test_a_claim_reads_the_same_alone_and_among_others(reader: ClaimReader, clai
     assert np.isfinite(together).all()
 
 
+def test_a_passage_that_many_claims_are_held_against_is_read_once_and_gives_the_same(
+    reader: ClaimReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [("Salt is white. It dissolves.", "", f"Salt is {colour}.") for colour in ("red", "blue", "white", "grey")]
+    alone = np.concatenate([reader.read([claim]) for claim in claims])
+    monkeypatch.setattr(reader.backbone, "read_tokens", lambda rows: pytest.fail("read one by one"))
+    assert np.allclose(reader.read(claims), alone, atol=2e-2)
+
+
 def test_what_is_served_is_what_was_trained_on(reader: ClaimReader) -> None:
     claim = ("Salt is white.", "What is it?", "It is salt.")
     ids, start, end = reader.tokens(claim)

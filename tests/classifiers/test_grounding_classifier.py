@@ -18,7 +18,7 @@ from classifiers.claim_reading import ClaimReader
 from classifiers.grounding import CONFIG, HEAD, UPDATE, WORD_FEATURES, Combination, Support, word_features
 from classifiers.models import DamagedWeights, write_checksums
 
-WEIGHTS = (1.0, 2.0, 1.0, -1.0, -1.0, -1.0, 0.5)
+WEIGHTS = (1.0, 2.0, 1.0)
 COMBINATION = Combination(WEIGHTS, 0.1, (1.0, 0.0))
 
 
@@ -58,7 +58,7 @@ def test_where_there_is_no_word_there_is_no_support_and_no_contradiction(support
 
 
 def test_figures_that_are_not_finite_stay_so_and_are_no_probability() -> None:
-    (found,) = COMBINATION.judge(np.array([[np.nan, 0.0]]), np.zeros((1, 6)))
+    (found,) = COMBINATION.judge(np.array([[np.nan, 0.0]]), np.zeros((1, 2)))
     assert np.isnan(found.supported)
     assert np.isnan(found.contradicted)
 
@@ -67,13 +67,12 @@ def features(passage: str, claim: str, before: str = "") -> dict[str, float]:
     return dict(zip(WORD_FEATURES, word_features(passage, before, claim), strict=True))
 
 
-def test_words_tell_what_of_a_claim_the_passage_lacks() -> None:
+def test_words_tell_what_of_a_claim_the_passage_holds() -> None:
     same = features("Kenya has 47 counties and borders Uganda.", "Kenya has 47 counties.")
-    assert (same["overlap"], same["numbers missing"], same["names missing"], same["negation alone"]) == (1, 0, 0, 0)
-    other = features("Kenya has 47 counties and borders Uganda.", "It has 48 counties, not Peru.")
-    assert other["overlap"] < 1
-    assert (other["numbers missing"], other["names missing"], other["negation alone"]) == (1, 1, 1)
-    assert features("It is tall.", "It is Mount Kenya.", "How tall is Mount Kenya?")["names missing"] == 0
+    assert same == {"overlap": 1.0, "pairs of words": 1.0}
+    other = features("Kenya has 47 counties and borders Uganda.", "Counties of Peru: 47.")
+    assert other == {"overlap": 2 / 3, "pairs of words": 0.0}
+    assert features("It is tall.", "Mount Kenya is tall.", "How tall is Mount Kenya?")["overlap"] == 1.0
 
 
 def test_a_hundred_thousand_characters_are_looked_at_in_no_time_and_stay_in_range() -> None:

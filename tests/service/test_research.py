@@ -315,7 +315,7 @@ def said(found):
 
 
 def test_kept_claims_are_not_listed():
-    found = wire_of([INVENTED, KENYA], "keep")
+    found = wire_of([INVENTED], "keep")
     assert said(found) == [(INVENTED, "stop")]
     assert found["winnow"]["ungrounded"] is None
 
@@ -331,13 +331,19 @@ def test_what_is_not_looked_for_is_not_listed():
     assert wire_of([INVENTED], "mark", "off")["winnow"]["ungrounded"] is None
 
 
-@pytest.mark.parametrize("best", [KENYA, GLAD])
-def test_where_unsupported_claims_are_dropped_the_best_reply_without_any_is_sent(best):
-    found = wire_of([INVENTED, f"{KENYA} {INVENTED}", best, "Bees make honey from nectar."], "drop")
-    assert said(found) == [(best, "stop")]
+def test_where_unsupported_claims_are_dropped_the_best_reply_without_any_is_sent():
+    found = wire_of([INVENTED, f"{KENYA} {INVENTED}", GLAD, "Bees make honey from nectar."], "drop")
+    assert said(found) == [(GLAD, "stop")]
     assert (found["winnow"]["dropped"], found["winnow"]["dropped_by"]) == (2, {UNGROUNDED: 2})
     assert "cheese" not in json.dumps(found)
     assert [row["because"] for row in found["winnow"]["verdicts"]] == [[UNGROUNDED], [UNGROUNDED], [], []]
+
+
+@pytest.mark.parametrize("ungrounded", ["keep", "mark", "drop"])
+def test_of_the_first_few_a_supported_reply_is_sent_before_an_unsupported_one(ungrounded):
+    found = wire_of([INVENTED, f"{KENYA} {INVENTED}", KENYA], ungrounded)
+    assert said(found) == [(KENYA, "stop")]
+    assert found["winnow"]["dropped"] == 0
 
 
 def test_where_all_are_dropped_for_want_of_support_the_policys_own_words_are_sent():
