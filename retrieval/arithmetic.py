@@ -157,7 +157,7 @@ def convert(value: Value, unit: Any) -> Value:
 def bounded(value: Value) -> Value:
     """The value, exact where it can be: magnitudes as fractions, quantities whose units cancel as numbers.
 
-    pint's factors are floats: what comes from them is rounded to 15 significant digits. Raises `NoSum` when the value has
+    What pint gives as a float is read to 15 significant digits. Raises `NoSum` when the value has
     more than about 500 digits or is not finite.
     """
     if isinstance(value, Percent):

@@ -61,3 +61,15 @@ def test_units_that_cancel_leave_a_number_and_bits_and_degrees_remain_units():
     assert arithmetic.divide(kilometre, metre) == Fraction(1000)
     assert arithmetic.is_quantity(arithmetic.bounded(arithmetic.quantity(Fraction(3), "byte")))
     assert arithmetic.is_quantity(arithmetic.bounded(arithmetic.quantity(Fraction(3), "degree")))
+
+
+def test_measures_are_printed_to_six_digits_and_numbers_to_ten():
+    assert printed(arithmetic.quantity(Fraction("1.23456789"), "m")) == "1.23457 m"
+    assert printed(Fraction("1.23456789")) == "1.23456789"
+    assert printed(Fraction(200, 3)) == "66.66666667"
+
+
+def test_what_pint_gives_as_a_float_is_read_to_fifteen_digits():
+    assert arithmetic.bounded(arithmetic.quantity(0.1 + 0.2, "m")).magnitude == Fraction("0.3")
+    with pytest.raises(NoSum):
+        arithmetic.bounded(arithmetic.quantity(float("inf"), "m"))
