@@ -20,6 +20,9 @@ Span = tuple[int, int]
 _BLOCK = 1000
 
 _LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
+# A line that ends with one of these, but for closing quotes and the like, ends its sentence.
+_ENDS = (".", "!", "?", "…", ":")
+_CLOSING = "\"'”’)]*_»"
 _MARKER = re.compile(r"\s*(?:[-*+•‣◦–—>]\s+|#{1,6}\s+|\d{1,2}[.)]\s+)*")
 # Possessive, and never from inside a run of stops: a hundred thousand dots must not take time in their square.
 _STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+\s++(?=[\"'“‘(\[]*+[^\W_])")
@@ -47,19 +50,50 @@ def _remembered(text: str) -> tuple[Span, ...]:
 
 def _found(text: str) -> tuple[Span, ...]:
     found: list[Span] = []
+    for start, end in _paragraphs(text):
+        for block_start, block_end in _blocks(text, start, end):
+            found += _segment(text, block_start, block_end)
+    return tuple(found)
+
+
+def _paragraphs(text: str) -> list[Span]:
+    """Runs of lines that a sentence may cross, without the markers at their start."""
+    paragraphs: list[Span] = []
+    before: Span | None = None
     for line in _LINE.finditer(text):
         marker = _MARKER.match(line.group())
         start = line.start() + (marker.end() if marker else 0)
-        for block_start, block_end in _blocks(text, start, line.end()):
-            found += _segment(text, block_start, block_end)
-    return tuple(found)
+        marked = marker is not None and bool(marker.group().strip())
+        if before is not None and not marked and line.group().strip() and _runs_on(text, before, line.start()):
+            paragraphs[-1] = (paragraphs[-1][0], line.end())
+        else:
+            paragraphs.append((start, line.end()))
+        before = line.span()
+    return paragraphs
+
+
+def _runs_on(text: str, line: Span, following: int) -> bool:
+    """Whether the line was broken for its width alone, so that its last sentence may go on where the next line starts.
+
+    Only a plain line feed or carriage return breaks lines for width; a heading never runs on.
+    """
+    if text[line[1] : following] not in ("\n", "\r\n", "\r"):
+        return False
+    written = text[slice(*line)].strip()
+    if not written or written.startswith("#"):
+        return False
+    bare = written.rstrip(_CLOSING)
+    if not bare.endswith(_ENDS):
+        return True
+    return bare.endswith(".") and " " in bare and _abbreviation(bare, 0, len(bare) - 1)
 
 
 def sentences(text: str) -> list[Span]:
     """The sentences of an English text as (start, end) character spans.
 
-    Spans are in order, do not overlap, are never empty and neither start nor end with white space. A line break always
-    ends a sentence; bullets, heading marks and list numbers at the start of a line belong to no sentence. Any string is
+    Spans are in order, do not overlap, are never empty and neither start nor end with white space. A line break ends a
+    sentence after a stop, a colon or a heading, before a list mark and at a blank line; other line breaks are taken for
+    hard wrapping. Bullets, heading marks and list numbers at the start of a line belong to no sentence. Any string is
     accepted; nothing is raised.
     """
     return list(_remembered(text) if len(text) <= _CACHED else _found(text))
@@ -95,7 +129,7 @@ def _abbreviation(text: str, begin: int, stop: int) -> bool:
 
 
 def _blocks(text: str, start: int, end: int) -> list[Span]:
-    """A line in pieces that pysbd can take, cut only where the plain rule sees a sentence end."""
+    """A paragraph in pieces that pysbd can take, cut only where the plain rule sees a sentence end."""
     if end - start <= _BLOCK:
         return [(start, end)]
     blocks: list[Span] = []
@@ -109,7 +143,7 @@ def _blocks(text: str, start: int, end: int) -> list[Span]:
 
 def _segment(text: str, start: int, end: int) -> list[Span]:
     """The trimmed sentences of one block: pysbd's where they can be trusted, the plain rule's otherwise."""
-    block = text[start:end]
+    block = text[start:end].replace("\n", " ").replace("\r", " ")  # pysbd ends a sentence at every line break
     if end - start > _BLOCK or not re.search(r"[.!?…]\S*\s", block):
         spans = [(start, end)]
     else:
