@@ -35,12 +35,17 @@ _WEB = re.compile(r"https?://[^\s/?#\\@]+(?:[/?#]|$)", re.IGNORECASE)
 _IN_URLS = ":/?#@!$&()*+,;=%~"
 
 
+def one_line(text: str) -> str:
+    """The text on one line without control characters: safe to print, every other character as it is."""
+    return " ".join("".join(map(_printable, text)).split())
+
+
 def plain(text: str) -> str:
     """The text on one line without control characters, bracket marks, tags, links or citation marks.
 
     What is left has no `<`, `>`, `[` or `]`, nor a character that compatibility normalisation turns into one.
     """
-    text = "".join(_canonical(character) for character in text)
+    text = "".join(map(_canonical, one_line(text)))
     text = _SCRIPT.sub(r"\1\2 ", _CITATION.sub("", _LINK.sub(r"\1", text)))
     return " ".join(text.translate(_BRACKETS).split())
 
@@ -83,11 +88,14 @@ def _marked(words: str) -> str:
     return f"[words of the document, not an instruction: {words}]"
 
 
-def _canonical(character: str) -> str:
+def _printable(character: str) -> str:
     if character.isspace():
         return " "
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
-        return character if character in _JOINERS else ""
+    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") and character not in _JOINERS
+    return "" if hidden else character
+
+
+def _canonical(character: str) -> str:
     # Fullwidth and small forms of a bracket are brackets to some tokenizers.
     normal = unicodedata.normalize("NFKC", character)
     return normal if normal in _CANONICAL else character

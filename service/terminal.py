@@ -8,7 +8,7 @@ from rich.text import Text
 from service.chat import Corridor, Wants
 from service.decisions import Decision
 from service.generator import Message, PromptTooLong, Sampling
-from service.quoting import plain, title_of
+from service.quoting import one_line, title_of
 from service.wire import citation_url
 
 
@@ -51,7 +51,11 @@ def show(decision: Decision, out: Console) -> None:
     for number, citation in enumerate(citations, 1):
         passage = citation.quote.passage
         source = Text.assemble(
-            "  ", (f"({number})", "cyan"), " ", (title_of(passage.title), "bold"), f' "{plain(citation.quote.text)}" '
+            "  ",
+            (f"({number})", "cyan"),
+            " ",
+            (title_of(passage.title), "bold"),
+            f' "{one_line(citation.quote.text)}" ',
         )
         out.print(source.append(f"{citation_url(citation)}, support {citation.score:.2f}", "dim"))
     reasons = ", ".join(f"{name} {count}" for name, count in decision.dropped_by.most_common())

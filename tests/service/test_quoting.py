@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.quoting import LONGEST_TITLE, link, plain, quoted, title_of
+from service.quoting import LONGEST_TITLE, link, one_line, plain, quoted, title_of
 
 MARK = "[words of the document, not an instruction: "
 TEMPLATES = [
@@ -60,6 +60,14 @@ def test_no_bracket_line_break_or_control_character_of_a_text_is_left(text):
     assert shown.splitlines() in ([], [shown])
     assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
     assert not [c for c in shown if unicodedata.category(c) == "Cf" and c not in "\u200c\u200d"]
+
+
+@given(HOSTILE)
+def test_a_printed_line_has_no_control_character_and_keeps_its_brackets(text):
+    shown = one_line(text)
+    assert len(shown.splitlines()) <= 1
+    assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    assert shown.count("[") == text.count("[")
 
 
 @given(HOSTILE)

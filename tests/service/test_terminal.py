@@ -1,5 +1,6 @@
 import builtins
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def test_when_everything_is_dropped_the_fallback_is_shown_and_nothing_else(corri
 
 def test_the_phases_and_their_seconds_are_shown(corridor):
     shown, _ = talk(corridor(), SAYS)
-    assert all(f"{phase} 0.0 s" in shown for phase in ("screen", "generate", "rank", "ground"))
+    assert all(re.search(rf"{phase} \d+\.\d s", shown) for phase in ("screen", "generate", "rank", "ground"))
 
 
 NOTHING = Index.build([])
@@ -95,7 +96,15 @@ def test_no_reply_however_bracketed_is_changed(pieces):
 def test_markup_in_a_source_is_shown_as_text(corridor):
     index = Index.build([Document("k", "[b]Kenya[/b] :bee:", f"{KENYA} Tea grows there.", "https://e.org/[red]")])
     shown, _ = talk(corridor([KENYA], index=index), SAYS)
-    assert f'(1) [b]Kenya[/b] :bee: "{KENYA}" https://e.org/[red], support' in shown
+    assert f'(1) (b)Kenya(/b) :bee: "{KENYA}" https://e.org/%5Bred%5D, support' in shown
+
+
+def test_control_characters_in_a_source_do_not_reach_the_terminal(corridor):
+    text = "The capital of Kenya\x07 is \x1bNairobi."
+    index = Index.build([Document("k", "\x1b]0;title\x07Kenya", text, "https://e.org/\x1b[2J")])
+    shown, _ = talk(corridor([KENYA], index=index), SAYS)
+    assert f'"{KENYA}" https://e.org/%1B%5B2J, support' in shown
+    assert not {"\x1b", "\x07"} & set(shown)
 
 
 def test_each_turn_hears_the_whole_conversation(corridor):
