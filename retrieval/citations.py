@@ -167,7 +167,7 @@ def ground(
     before = ""
     for start, end in sentences(text):
         sentence = text[start:end]
-        if is_claim(sentence) or (all_sentences and any(map(str.isalnum, sentence))):
+        if is_claim(sentence, question) or (all_sentences and any(map(str.isalnum, sentence))):
             look = _Look(text, (start, end), retriever, question, before, weigh, threshold, k)
             calculation = _calculation(sentence)
             if calculation is not None:

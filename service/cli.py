@@ -128,13 +128,23 @@ def evaluate(
     card: Annotated[
         bool, typer.Option("--card", help="with --targets: put the table into the weights' model card")
     ] = False,
+    sources: Annotated[
+        bool,
+        typer.Option("--sources", help="questions about the sample corpus, without sources, with, and with research"),
+    ] = False,
+    questions: Annotated[int | None, typer.Option(help="with --sources: so many of the questions")] = None,
+    candidates: Annotated[int, typer.Option(help="with --sources: replies sampled for each")] = 4,
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON result file")] = Path("results/eval.json"),
 ) -> None:
     """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source.
 
-    With --targets: the shipped classifier on every held-out set against its targets, beside a baseline.
+    With --targets: the shipped classifier on every held-out set against its targets, beside a baseline. With --sources: groundedness,
+    citations and answers of the whole corridor; a killed run goes on from the rows kept beside the result.
     """
     with _plain_errors():
+        if sources:
+            _evaluate_sources(questions, candidates, output)
+            return
         from classifiers import Safety
         from classifiers.card import rewrite_card
         from classifiers.labelled import SPLITS, read_labelled, without_leaks
@@ -171,6 +181,22 @@ def evaluate(
         output.write_text(json.dumps(report, indent=1) + "\n")
         show(report, Console())
         console.print(f"written to {output}", markup=False, soft_wrap=True)
+
+
+def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
+    from data import GROUNDING
+    from service.sources_evaluation import MODES, answer_all, figures, print_figures, read_questions
+
+    asked = read_questions(GROUNDING / "questions.jsonl", most)
+    judged = [json.loads(line) for line in (GROUNDING / "judged.jsonl").read_text(encoding="utf-8").splitlines()]
+    with console.status("loading model, classifiers and index"):
+        corridor = _assembled(_settings())
+    with _progress("answering", len(asked) * len(MODES)) as advance:
+        rows = answer_all(corridor, asked, MODES, candidates, 1, output.with_suffix(".rows.jsonl"), advance)
+    report = figures(rows, judged)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    print_figures(report, Console())
+    console.print(f"written to {output}", markup=False, soft_wrap=True)
 
 
 @app.command(

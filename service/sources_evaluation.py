@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from classifiers.metrics import Estimate, estimate
-from retrieval import Index
+from retrieval import Citation, Grounding, Index, ground
 from service.chat import Corridor, Wants
 from service.decisions import Reply
+from service.evidence import question_of
 from service.generator import Message, Sampling
-from service.grounding import citation_row
+from service.research import ToolPassage
 
 MODES = ("off", "cite", "research")
 ANSWERED_BY_CORPUS = ("answerable", "follow_up", "two_documents")
@@ -100,7 +101,7 @@ def answer_all(
                         "id": question.id,
                         "kind": question.kind,
                         "mode": mode,
-                        **_reply_row(decision.replies[0], corridor.index),
+                        **_reply_row(decision.replies[0], corridor, question_of(question.messages)),
                         "seconds": round(sum(decision.seconds.values()), 2),
                         "versions": versions,
                     }
@@ -171,14 +172,15 @@ def _share(hits: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
     return found.as_dict()
 
 
-def _reply_row(reply: Reply, index: Index) -> dict[str, Any]:
-    claims = reply.grounding.claims if reply.grounding else ()
-    invented = 0
-    for citation in reply.grounding.citations if reply.grounding else ():
-        passage, quote = citation.quote.passage, citation.quote
-        verbatim = passage.text[quote.start - passage.start : quote.end - passage.start] == quote.text
-        placed = reply.text[citation.start : citation.end] == citation.claim
-        invented += not (index.passage(passage.id) == passage and verbatim and placed)
+def _reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any]:
+    grounding = reply.grounding
+    if (
+        grounding is None and reply.finish_reason != "content_filter"
+    ):  # how well does a reply stand that nobody looked up?
+        grounding = ground(
+            reply.text, corridor.index, question, threshold=corridor.support_threshold, scorer=corridor.support
+        )
+    claims = grounding.claims if grounding else ()
     return {
         "reply": reply.text,
         "finish_reason": reply.finish_reason,
@@ -188,12 +190,24 @@ def _reply_row(reply: Reply, index: Index) -> dict[str, Any]:
                 "label": claim.label,
                 "support": round(claim.support, 4),
                 "documents": [c.quote.passage.document_id for c in claim.citations],
-                "quotes": [citation_row(c)["quote"]["text"] for c in claim.citations],
+                "quotes": [c.quote.text for c in claim.citations],
             }
             for claim in claims
         ],
-        "invented": invented,
+        "invented": sum(_invented(c, reply.text, corridor.index) for c in (reply.grounding or Grounding(())).citations),
     }
+
+
+def _invented(citation: Citation, reply: str, index: Index) -> bool:
+    """Whether law 4 is broken: no such passage, other words at the quote's place, or a span outside the reply."""
+    quote, passage = citation.quote, citation.quote.passage
+    verbatim = passage.text[quote.start - passage.start : quote.end - passage.start] == quote.text
+    placed = reply[citation.start : citation.end] == citation.claim
+    try:
+        known = isinstance(passage, ToolPassage) or index.passage(passage.id) == passage
+    except KeyError:
+        known = False
+    return not (known and verbatim and placed)
 
 
 ROWS = (
