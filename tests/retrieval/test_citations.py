@@ -73,7 +73,7 @@ def test_law_5_a_reply_without_claims_is_not_applicable(reply: str) -> None:
 @given(REPLIES)
 def test_law_5_a_claim_without_a_source_is_listed_and_lowers_the_score(reply: str) -> None:
     before = ground(reply, INDEX)
-    after = ground(f"{reply}\nZorblax eats 917 frobnicators.", INDEX)
+    after = ground(f"{reply}\n\nZorblax eats 917 frobnicators.", INDEX)
     assert after.claim_count == before.claim_count + 1
     assert not after.claims[-1].citations
     assert after.score is not None
