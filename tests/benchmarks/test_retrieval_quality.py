@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.questions import Collection, Question
-from benchmarks.retrieval_quality import Matrix, compare, measure, plain_terms, resampled
+from benchmarks.retrieval_quality import Compared, Matrix, compare, measure, plain_terms, resampled, verdict
 from retrieval.bm25 import K1, B, Okapi
 from retrieval.tokens import tokenise
 
@@ -61,3 +61,14 @@ def test_bootstrap_means_are_paired_and_centred() -> None:
 
 def test_plain_terms_are_lower_case_words_without_the_commonest() -> None:
     assert plain_terms("The capitals of Kenya's U.S. a") == ["capitals", "kenya"]
+
+
+def test_the_verdict_names_what_got_worse_and_holds_only_all_queries_against_the_manifest() -> None:
+    asked = tuple(Question(str(number), "", frozenset()) for number in range(40))
+    half = {"nDCG@10": np.full(40, 0.5)}
+    better = Compared(Collection("time", (), asked), half, {"nDCG@10": np.full(40, 0.6)})
+    worse = Compared(Collection("own", (), asked), half, {"nDCG@10": np.full(40, 0.4)})
+    assert list(verdict([better, worse], "held-out half"))[-1] == "held-out half: worse than plain: own"
+    means, last = verdict([better, worse], "all queries")
+    assert last == "all queries: worse than plain: time, own"  # .6 is below the manifest's .627
+    assert "ours / plain 1.200 [1.200, 1.200]" in means
