@@ -98,7 +98,7 @@ class Corridor:
             prompt_tokens=self.generator.count_tokens(messages),
             attempts=waves.attempts,
             seconds=clock.seconds,
-            versions={"safety": self.safety.version, "policy": self.policy.fingerprint},
+            versions=self._versions(),
             blocked_input=blocked,
             ungrounded=wants.ungrounded,
             rounds=found.rounds,
@@ -112,6 +112,12 @@ class Corridor:
     def explain(self, context: Sequence[Turn], text: str, verdict: Verdict, role: str) -> Verdict:
         """The verdict with its reasons looked into, where the classifier can; never raises."""
         return explain(self.safety, context, text, verdict, role)
+
+    def _versions(self) -> dict[str, str]:
+        found = {"safety": self.safety.version, "policy": self.policy.fingerprint}
+        if self.support is not None:
+            found["support"] = self.support.version
+        return {**found, "index": self.index.generation} if self.index.generation else found
 
     @property
     def support_threshold(self) -> float:

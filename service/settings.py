@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         None, gt=0, le=1, description="support from which a sentence is cited; default: the support classifier's own"
     )
     evidence_coverage: float = Field(
-        0.5, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
+        0.4, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
     )
     ungrounded: Literal["keep", "mark", "drop"] = Field(
         "mark", description="unsupported claims: sent as they are, sent and listed, or their reply not sent"

@@ -390,9 +390,9 @@ def test_of_one_turn_that_is_too_long_the_end_is_kept(backbone: Backbone, tokeni
 def test_a_context_never_takes_more_than_its_share_and_all_of_it_is_read_where_it_fits(
     backbone: Backbone, turns: list[Turn]
 ) -> None:
-    header = backbone._ids(f"<|im_start|>{'assistant' if turns else 'user'}\n")
+    header = backbone.markup(f"<|im_start|>{'assistant' if turns else 'user'}\n")
     found = len(backbone._prefix(turns, "assistant")) - len(header)
-    whole = sum(len(backbone._ids(f"<|im_start|>{role}\n{content}<|im_end|>\n")) for role, content in turns)
+    whole = sum(len(backbone.markup(f"<|im_start|>{role}\n{content}<|im_end|>\n")) for role, content in turns)
     assert found == min(whole, CONTEXT_TOKENS)
 
 
@@ -506,8 +506,7 @@ def test_the_backbone_is_loaded_by_name_with_its_update(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(module.models, "load", lambda name: asked.append(name) or (model, tokenizer))
-    monkeypatch.setattr(module.Backbone.__init__, "__defaults__", ((1, 3), None))
-    plain, adapted = Backbone.load("some/model"), Backbone.load("some/model", update)
+    plain, adapted = (Backbone.load("some/model", each, layers=(1, 3)) for each in (None, update))
     assert asked == ["some/model"] * 2
     assert plain.layers == adapted.layers == (1, 3)
     assert not alike(plain.read(ASKED, ["Fine"])[0], adapted.read(ASKED, ["Fine"])[0])

@@ -219,6 +219,7 @@ class Judge:
     """Says of each (passage, before, claim) what it was told to, and remembers what it was asked."""
 
     threshold = 0.6
+    version = "scripted"
 
     def __init__(self, says: Callable[[str, str], Said]) -> None:
         self.says = says
@@ -249,7 +250,7 @@ def test_law_4_a_citation_is_true_whatever_the_judge_says(
         assert index.passage(quote.passage.id) == quote.passage
         assert documents[quote.passage.document_id].text[quote.start : quote.end] == quote.text != ""
         assert reply[citation.start : citation.end] == citation.claim != ""
-        assert 0.6 <= citation.score <= 1
+        assert 0.6 <= citation.score <= 1 + 1e-9
 
 
 @given(st.lists(TEXTS, max_size=4), REPLIES, PROBABILITIES, PROBABILITIES)
@@ -264,8 +265,8 @@ def test_law_5_a_claim_without_citation_never_counts_as_supported_whatever_the_j
     assert all((c.label == "supported") == bool(c.citations) for c in grounding.claims if c.calculation is None)
     assert grounding.contradicted_count == labels.count("contradicted")
     assert all(0 <= claim.support <= 1 for claim in grounding.claims)
-    if not 0.6 <= supported <= 1:
-        assert grounding.supported_count == 0
+    if not 0.3 <= supported <= 1:
+        assert sum(bool(c.citations) for c in grounding.claims) == 0
 
 
 def test_the_judge_decides_against_the_words_both_ways() -> None:
@@ -273,7 +274,13 @@ def test_the_judge_decides_against_the_words_both_ways() -> None:
     assert ground(said, INDEX, scorer=always(0.1)).score == 0
     (claim,) = ground("Kenya's counties number forty-seven.", INDEX, scorer=always(0.9)).claims
     assert claim.label == "supported"
-    assert claim.support == 0.9
+
+
+def test_words_that_bear_a_claim_out_lend_the_judge_support_and_words_that_do_not_take_some() -> None:
+    (borne,) = ground("The capital of Kenya is Nairobi.", INDEX, scorer=always(0.5)).claims
+    (capped,) = ground("The capital of Kenya is Mombasa.", INDEX, scorer=always(0.5)).claims
+    assert (borne.label, capped.label) == ("supported", "unsupported")
+    assert capped.support < 0.5 < borne.support
 
 
 def test_a_denied_claim_is_contradicted_and_a_supported_one_is_not() -> None:
@@ -291,7 +298,7 @@ def test_a_claim_that_only_two_passages_bear_out_together_cites_both() -> None:
 
     (claim,) = ground("Nairobi and Kampala are the capitals of Kenya and Uganda.", INDEX, scorer=Judge(together)).claims
     assert {citation.quote.passage.document_id for citation in claim.citations} == {"kenya", "uganda"}
-    assert {citation.score for citation in claim.citations} == {0.9}
+    assert {citation.score for citation in claim.citations} == {claim.support}
 
 
 def test_the_judge_reads_a_passage_under_the_title_that_names_its_subject_and_what_was_said_before() -> None:

@@ -314,7 +314,7 @@ def test_health_is_of_the_process_and_readiness_of_what_is_loaded():
             "safety": "scripted-1",
             "policy": f"balanced {POLICY.fingerprint}",
             "index": {"documents": len(DOCUMENTS), "passages": len(INDEX), "engine": "rank-bm25"},
-            "tools": {"calculator": "built in", "translator": "none installed", "retrieval": "index"},
+            "tools": {"calculator": "none installed", "translator": "none installed", "retrieval": "index"},
         }
 
 

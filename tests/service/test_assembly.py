@@ -4,9 +4,13 @@ import functools
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety, load_policy
+from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety, Support, grounding, load_policy
+from classifiers.adaptation import head_of
 from classifiers.backbone import Backbone
+from classifiers.models import write_checksums
 from classifiers.readout import Readout, Scorer
 from retrieval import DamagedIndex, Index
 from service import assembly
@@ -15,6 +19,17 @@ from service.chat import Wants
 from service.generator import LocalGenerator
 from service.settings import Settings
 from tests.service.scripted import ASKS_NOTHING, DOCUMENTS, INDEX
+
+
+def save_support(folder, width):
+    """Weights of a support classifier for a backbone of this width."""
+    folder.mkdir()
+    save_file({"1.mlp.up_proj.up": torch.zeros(1, 1)}, folder / grounding.UPDATE)
+    save_file(head_of(width, 2).state_dict(), folder / grounding.HEAD)
+    combination = {"weights": [1.0, 0.0, 0.0], "offset": 0.0, "contradicted": [1.0, 0.0]}
+    config = {"backbone": "tiny", "version": "1-x", "combination": combination, "threshold": 0.7}
+    (folder / grounding.CONFIG).write_text(json.dumps(config))
+    write_checksums(folder)
 
 
 @pytest.fixture
@@ -27,7 +42,9 @@ def parts(tmp_path, tiny_model, monkeypatch):
     scorer = Scorer(Readout(backbone.width, 4, 1 + len(OBJECTIVES), 1), OBJECTIVES, "tiny", "test-1")
     scorer.save(tmp_path / "weights")
     monkeypatch.setattr(Safety, "load", functools.partial(Safety.load, folder=tmp_path / "weights"))
-    monkeypatch.setattr(Backbone, "load", lambda name, update: backbone)
+    save_support(tmp_path / "support", backbone.width)
+    monkeypatch.setattr(Support, "load", functools.partial(Support.load, folder=tmp_path / "support"))
+    monkeypatch.setattr(Backbone, "load", lambda name, update, layers=(): backbone)
     for part in tiny_model:
         part.save_pretrained(tmp_path / "model")
     return Settings(
@@ -94,6 +111,13 @@ def test_an_index_that_is_not_there_stops_the_start(parts, tmp_path):
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 def test_damaged_weights_stop_the_start(parts, tmp_path, name, damage):
     damage(tmp_path / "weights" / name)
+    with pytest.raises(DamagedWeights):
+        assemble(parts)
+
+
+@pytest.mark.parametrize("name", [grounding.HEAD, grounding.UPDATE, "config.json", "checksums.json"])
+def test_damaged_weights_of_the_support_classifier_stop_the_start(parts, tmp_path, name):
+    flip(tmp_path / "support" / name)
     with pytest.raises(DamagedWeights):
         assemble(parts)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -329,7 +330,7 @@ ASKED = st.one_of(
     st.sampled_from([ASKS_KENYA, ASKS_NOTHING]),
     st.text(min_size=1, max_size=40).map(lambda question: [{"role": "user", "content": question}]),
 )
-THRESHOLD = make_corridor().settings.support_threshold
+THRESHOLD = make_corridor().support_threshold
 FINE = Index.build(DOCUMENTS, words=8)
 """The same documents in several passages each, most of which do not start where their document does."""
 
@@ -382,8 +383,9 @@ def test_law_5_every_claim_is_counted_and_without_claims_there_is_no_score(texts
     if not answers:
         assert found is None
         return
-    claims = sum(is_claim(text[start:end]) for text in answers for start, end in sentences(text))
-    cited = sum(len(reply.grounding.citations) for reply in decision.replies if reply.grounding)
+    question = messages[-1]["content"]
+    claims = sum(is_claim(text[start:end], question) for text in answers for start, end in sentences(text))
+    cited = sum(reply.grounding.supported_count for reply in decision.replies if reply.grounding)
     assert (found["claims"], found["supported"]) == (claims, cited)
     assert (found["contradicted"], found["unsupported"]) == (0, claims - cited)
     assert found["score"] == (cited / claims if claims else None)
@@ -697,3 +699,38 @@ def test_the_record_says_where_the_time_went_and_which_versions_decided():
 def test_every_decision_has_a_name_of_its_own():
     corridor = make_corridor([GLAD])
     assert len({corridor.reply(ASKS_NOTHING, Wants(candidates=1, seed=1)).id for _ in range(3)}) == 3
+
+
+class Judging:
+    """A judge of support that says the same of every claim."""
+
+    threshold, version = 0.6, "judge-1"
+
+    def __init__(self, supported, contradicted=0.0):
+        self.says = SimpleNamespace(supported=supported, contradicted=contradicted)
+
+    def judge(self, claims):
+        return [self.says for _ in claims]
+
+
+def test_the_judge_of_support_decides_what_is_cited_and_its_version_is_in_the_record():
+    found = make_corridor([KENYA], support=Judging(0.1)).reply(ASKS_KENYA, Wants(candidates=2, seed=1))
+    assert found.replies[0].grounding.score == 0
+    found = make_corridor([KENYA], support=Judging(0.9)).reply(ASKS_KENYA, Wants(candidates=2, seed=1))
+    assert found.replies[0].grounding.score == 1
+    assert found.versions["support"] == "judge-1"
+
+
+def test_a_contradicted_reply_is_sent_only_where_there_is_no_better():
+    texts = ["The capital of Kenya is Mombasa.", GLAD]
+    corridor = make_corridor(texts, support=Judging(0.1, 0.8))
+    assert corridor.reply(ASKS_KENYA, Wants(candidates=2, seed=1)).replies[0].text == GLAD
+    alone = make_corridor(texts[:1], support=Judging(0.1, 0.8)).reply(ASKS_KENYA, Wants(candidates=2, seed=1))
+    assert alone.replies[0].grounding.contradicted_count == 1
+
+
+def test_the_settings_threshold_goes_before_the_judges_own():
+    assert make_corridor(support=Judging(0.9)).support_threshold == 0.6
+    assert make_corridor(support=Judging(0.9), support_threshold=0.95).support_threshold == 0.95
+    strict = make_corridor([KENYA], support=Judging(0.9), support_threshold=0.99)
+    assert strict.reply(ASKS_KENYA, Wants(candidates=2, seed=1)).replies[0].grounding.score == 0
