@@ -262,9 +262,20 @@ class _Look:
         found = scorer.judge([("\n".join(map(_shown, group)), about, self.claim) for group in groups]) if groups else []
         words = [max(_rank_or_none(cited[hit.passage.id])[0] for hit in group) for group in groups]
         return (
-            [_with_words(each.supported, said) for each, said in zip(found, words, strict=True)],
+            [self._with_words(each.supported, said) for each, said in zip(found, words, strict=True)],
             [_probability(each.contradicted) for each in found],
         )
+
+    def _with_words(self, supported: float, words: float) -> float:
+        """A scorer's probability with what the support by words says added to its logit; what is no probability gives 0.0. Of a claim
+        of one word its words say nothing: it stands in many a passage.
+        """
+        if not _probability(supported):
+            return 0.0
+        shift = _WORDS_AGREE if words >= _BORNE_OUT else -_WORDS_DISAGREE if words <= CAP else 0.0
+        p = min(max(supported, 1e-9), 1 - 1e-9)
+        known = len(set(tokenise(self.claim))) > 1
+        return 1 / (1 + math.exp(-math.log(p / (1 - p)) - (shift if known else 0.0)))
 
     def _hits(self) -> list[Hit]:
         if len(self.claim) > _LONGEST_CLAIM:
@@ -302,13 +313,6 @@ def _shown(hit: Hit) -> str:
     """A passage as a judge reads it: under its title, which may be all that names its subject."""
     title, text = hit.passage.title, hit.passage.text
     return f"{title}: {text}" if title and title.lower() not in text.lower() else text
-
-
-def _with_words(supported: float, words: float) -> float:
-    """A scorer's probability with what the support by words says added to its logit; what is no probability gives 0.0."""
-    p = min(max(_probability(supported), 1e-9), 1 - 1e-9)
-    shift = _WORDS_AGREE if words >= _BORNE_OUT else -_WORDS_DISAGREE if words <= CAP else 0.0
-    return 1 / (1 + math.exp(-math.log(p / (1 - p)) - shift)) if _probability(supported) else 0.0
 
 
 def _probability(value: float) -> float:

@@ -188,7 +188,8 @@ def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
     from service.sources_evaluation import MODES, answer_all, figures, print_figures, read_questions
 
     asked = read_questions(GROUNDING / "questions.jsonl", most)
-    judged = [json.loads(line) for line in (GROUNDING / "judged.jsonl").read_text(encoding="utf-8").splitlines()]
+    labels = GROUNDING / "judged.jsonl"
+    judged = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()] if labels.is_file() else []
     with console.status("loading model, classifiers and index"):
         corridor = _assembled(_settings())
     with _progress("answering", len(asked) * len(MODES)) as advance:

@@ -1,7 +1,7 @@
 """The sources suite: questions about a corpus through the whole corridor, without sources, with them, and with research.
 
-Knows which figure answers what. A suite's rows are kept in a file line by line, so that a killed run goes on; the hand-labelled
-sample is read from `data/grounding/judged.jsonl`.
+Knows which figure answers what. A suite's rows are kept in a file line by line, so that a killed run goes on; sentences that were
+judged by hand are read from `data/grounding/judged.jsonl`, where there are any.
 
 LaMDA's definitions (Thoppilan et al., 2022, 4.2): groundedness is the share of replies with claims whose claims are all supported,
 informativeness the same count over all replies. Citation accuracy here is stricter than theirs: of the citations, the share that a
@@ -234,6 +234,8 @@ def print_figures(report: dict[str, Any], out: Console) -> None:
     table.add_row("seconds a reply, median", *(f"{found['seconds']:.1f}" for found in modes.values()))
     out.print(table)
     hand = report["hand"]
+    if not hand["sentences"]:
+        return
     table = Table(title=f"judged by hand: {hand['sentences']} sentences of replies")
     table.add_column("measure")
     table.add_column("figure", justify="right")

@@ -281,6 +281,8 @@ def test_words_that_bear_a_claim_out_lend_the_judge_support_and_words_that_do_no
     (capped,) = ground("The capital of Kenya is Mombasa.", INDEX, scorer=always(0.5)).claims
     assert (borne.label, capped.label) == ("supported", "unsupported")
     assert capped.support < 0.5 < borne.support
+    (one_word,) = ground("Nairobi.", INDEX, "What is the capital?", scorer=always(0.5), all_sentences=True).claims
+    assert one_word.support == pytest.approx(0.5)
 
 
 def test_a_denied_claim_is_contradicted_and_a_supported_one_is_not() -> None:

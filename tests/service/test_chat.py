@@ -724,7 +724,7 @@ def test_the_judge_of_support_decides_what_is_cited_and_its_version_is_in_the_re
 def test_a_contradicted_reply_is_sent_only_where_there_is_no_better():
     texts = ["The capital of Kenya is Mombasa.", GLAD]
     corridor = make_corridor(texts, support=Judging(0.1, 0.8))
-    assert corridor.reply(ASKS_KENYA, Wants(candidates=2, seed=1)).replies[0].text == GLAD
+    assert corridor.reply(ASKS_KENYA, Wants(candidates=4, seed=1)).replies[0].text == GLAD
     alone = make_corridor(texts[:1], support=Judging(0.1, 0.8)).reply(ASKS_KENYA, Wants(candidates=2, seed=1))
     assert alone.replies[0].grounding.contradicted_count == 1
 
