@@ -1,6 +1,6 @@
 """Where the time of a 16-candidate reply goes: shares of generate, screen, rank and ground, over several questions.
 
-    python benchmarks/chat.py [--candidates 16] [--tokens 64] [--repeats 5]
+    python benchmarks/chat.py [--candidates 16] [--tokens 64] [--repeats 5] [--card]
 
 Prints medians with their range, and the same reply sampled without Winnow (transformers' generate, one reply) as the baseline.
 """
@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from classifiers import DEFAULT_MODEL
+from classifiers.card import add_benchmark
 from classifiers.models import load
+from classifiers.safety import SHIPPED
 from service.assembly import assemble
 from service.chat import Wants
 from service.generator import Sampling
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5, help="questions asked, after one that is not counted")
+    parser.add_argument("--card", action="store_true", help="put the share of screening into the weights' model card")
     options = parser.parse_args()
 
     corridor = assemble(Settings())
@@ -71,6 +74,22 @@ def main() -> None:
         middle = statistics.median(values)
         table.add_row(phase, f"{middle:.2f}", f"{min(values):.2f}–{max(values):.2f}", f"{middle / whole:.1%}")
     Console().print(table)
+    if options.card:
+        shares = [
+            screened / generated for screened, generated in zip(seconds["screen"], seconds["generate"], strict=True)
+        ]
+        row = {
+            "name": f"share of time, {options.candidates} candidates of {options.tokens} tokens: screening by generating (least, most)",
+            "target": "≤ 10%",
+            "value": statistics.median(shares),
+            "low": min(shares),
+            "high": max(shares),
+            "n": options.repeats,
+            "prevalence": None,
+            "baseline": "-",
+            "command": "python benchmarks/chat.py --card",
+        }
+        add_benchmark(SHIPPED, row)
     screen, generate = statistics.median(seconds["screen"]), statistics.median(seconds["generate"])
     print(
         f"tokens per second while generating: {statistics.median(sampled):.0f}; screening / generating: {screen / generate:.1%}"

@@ -120,14 +120,31 @@ def write_card(
 def rewrite_card(folder: Path, targets: dict[str, Any]) -> None:
     """Put what `winnow eval --targets` measured beside the weights of a folder and into their card, and record the checksums.
 
-    Raises ValueError where it was measured on other weights.
+    Rows of a benchmark (they have a "command" of their own) stay. Raises ValueError where it was measured on other weights.
     """
     metrics = json.loads((folder / "metrics.json").read_text())
     if targets["safety"] != metrics["version"]:
         raise ValueError(f"measured on weights {targets['safety']}, {folder} holds {metrics['version']}")
+    names = {row["name"] for row in targets["rows"]}
+    targets = {
+        **targets,
+        "rows": [*targets["rows"], *(row for row in _benchmarked(folder) if row["name"] not in names)],
+    }
     (folder / "targets.json").write_text(json.dumps(targets, indent=1) + "\n")
     write_card(folder / "README.md", metrics, json.loads((folder / "thresholds.json").read_text()), targets)
     write_checksums(folder)
+
+
+def add_benchmark(folder: Path, row: dict[str, Any]) -> None:
+    """Put a benchmark's row among the measured targets and into the card. `row`: as those of `targets.json`, with its "command"."""
+    targets = json.loads((folder / "targets.json").read_text())
+    rows = [each for each in targets["rows"] if each["name"] != row["name"]]
+    rewrite_card(folder, {**targets, "rows": [*rows, row]})
+
+
+def _benchmarked(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "targets.json"
+    return [row for row in json.loads(path.read_text())["rows"] if "command" in row] if path.is_file() else []
 
 
 def _thresholds(thresholds: dict[str, Any]) -> list[str]:
