@@ -278,7 +278,10 @@ def _object(line: str, number: int) -> Text:
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, not {type(row).__name__}")
     if "text" not in row:
-        raise ValueError('missing field "text"')
+        other = next((name for name in _TEXT_COLUMNS if isinstance(row.get(name), str) and row[name].strip()), None)
+        if other is None:
+            raise ValueError('missing field "text"')
+        row = {**row, "text": row[other], "title": row.get("title") or row.get("question") or row.get("name")}
     for key in ("text", "title", "source", "url"):
         if row.get(key) is not None and not isinstance(row[key], str):
             raise ValueError(f'field "{key}" must be a string')

@@ -214,3 +214,12 @@ def test_an_over_long_file_that_is_no_text_is_refused_or_guessed(
 def test_a_pdf_too_large_to_be_held_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "MAX_PDF", 100)
     assert said(written(tmp_path / "x.pdf", a_pdf("Tea."))) == ["a PDF of more than 100 bytes"]
+
+
+def test_a_line_of_json_may_call_its_text_by_another_name_that_a_table_may_use(tmp_path: Path) -> None:
+    path = tmp_path / "faq.jsonl"
+    path.write_text(
+        '{"question": "What is salt?", "answer": "A mineral."}\n{"text": "A", "answer": "B", "title": "T"}\n'
+    )
+    found = [each for each in read_texts(path) if not isinstance(each, Unreadable)]
+    assert [(each.title, each.text) for each in found] == [("What is salt?", "A mineral."), ("T", "A")]
