@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from classifiers.labelled import BadExample, split_of
+from classifiers.labelled import BadExample, json_object, split_of
 from classifiers.sentences import sentences
 from classifiers.upstream import csv_rows, digest, json_rows
 
@@ -28,7 +28,7 @@ class LabelledClaim:
     """A claim and the passage it is held against. `before`: the turn that it answers, or "".
 
     `contradicted` None: the source does not tell a claim that is denied from one that is not told. `group`: what must not be
-    divided between splits (a passage). `synthetic`: made by rule. `own`: one of our hand-written pairs, `pair` names it.
+    divided between splits (a passage). `synthetic`: made by rule. `pair`: names one of our hand-written pairs.
     """
 
     id: str
@@ -56,12 +56,7 @@ def read_own_pairs(folder: Path) -> list[LabelledClaim]:
             if not line.strip():
                 continue
             where = f"{file.name}:{number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise BadExample(f"{where}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise BadExample(f"{where}: a line must be a JSON object")
+            row = json_object(line, where)
             for name in ("id", "pair", "passage_id", "passage", "claim"):
                 if not isinstance(row.get(name), str) or not row[name].strip():
                     raise BadExample(f"{where}: field {name!r} must be a non-empty string")

@@ -8,7 +8,6 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from classifiers.grounding_card import write_grounding_card
 from classifiers.grounding_sets import LabelledClaim, made_by_rule, read_grounding_sets, read_own_pairs
 from classifiers.metrics import auroc, estimate
 from classifiers.supervision import Targets
-from classifiers.training import ProgressBar
+from classifiers.training import ProgressBar, steps_shown
 
 ALPHA = 0.10
 """The share of unsupported claims that may pass for supported, at the shipped threshold."""
@@ -117,16 +116,7 @@ def learn_claims(
     once = [[i] for i, claim in enumerate(claims) if not claim.pair]
     random = np.random.default_rng(seed)
     batches = list(batches_of([len(ids) for ids, _, _ in rows], list(pairs.values()), once, recipe.adaptation, random))
-    with ExitStack() as stack:
-        bars: list[Callable[[int], None]] = []
-
-        def show(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress("adapting the reader", total)))
-                bars[0](done)
-            else:
-                bars[0](1)
-
+    with steps_shown(progress) as show:
         return adapt(
             reader.backbone.trunk,
             rows,

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from classifiers.policy import OBJECTIVES
 
@@ -88,13 +89,19 @@ def read_labelled(path: Path, objectives: Sequence[str] = OBJECTIVES) -> list[Ex
     return found
 
 
-def _parse(line: str, where: str, objectives: Sequence[str]) -> Example:
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The object of one line of a labelled file. Raises `BadExample` that begins with `where`."""
     try:
         row = json.loads(line)
     except ValueError as error:
         raise BadExample(f"{where}: not JSON: {error}") from error
     if not isinstance(row, dict):
         raise BadExample(f"{where}: a line must be a JSON object")
+    return row
+
+
+def _parse(line: str, where: str, objectives: Sequence[str]) -> Example:
+    row = json_object(line, where)
     reply, role, labels = row.get("reply"), row.get("role", "assistant"), row.get("labels")
     if not isinstance(reply, str) or not reply.strip():
         raise BadExample(f"{where}: field 'reply' must be a non-empty string")

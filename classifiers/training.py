@@ -8,7 +8,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,15 @@ def learn_update(
     """The update of the reader's upper layers (see `adaptation.py`), from the train rows."""
     backbone = Backbone.load()
     rows = [backbone.tokens(e.context, e.reply, e.role) for e in examples]
+    batches = list(exchange_batches([len(ids) for ids, _, _ in rows], examples, recipe.adaptation, seed))
+    with steps_shown(progress) as show:
+        # The head that taught the update is left: the readout reads more layers.
+        return adapt(backbone.trunk, rows, Targets.of(examples), batches, recipe.adaptation, seed, folder, show)[0]
+
+
+@contextmanager
+def steps_shown(progress: ProgressBar) -> Iterator[Callable[[int, int], None]]:
+    """What `adapt` tells of its steps, as a bar that begins where a resumed run does."""
     with ExitStack() as stack:
         bars: list[Callable[[int], None]] = []
 
@@ -163,9 +172,7 @@ def learn_update(
             else:
                 bars[0](1)
 
-        batches = list(exchange_batches([len(ids) for ids, _, _ in rows], examples, recipe.adaptation, seed))
-        # The head that taught the update is left: the readout reads more layers.
-        return adapt(backbone.trunk, rows, Targets.of(examples), batches, recipe.adaptation, seed, folder, show)[0]
+        yield show
 
 
 def exchange_batches(
