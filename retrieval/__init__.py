@@ -2,11 +2,12 @@
 
 from retrieval.bm25 import Hit, Retriever
 from retrieval.calculator import Checked, check
-from retrieval.citations import Citation, Claim, Grounding, Quote, SupportScorer, coverage, ground
+from retrieval.citations import Citation, Claim, Grounding, Judgement, Quote, SupportScorer, coverage, ground
 from retrieval.corpus import Document, Passage, Skipped, read_documents, split_passages
 from retrieval.index import Index
 from retrieval.indexing import NothingFound, Update, index_status, update_index
 from retrieval.queries import leans, query_of
+from retrieval.relevance import relevance
 from retrieval.sentences import sentences
 from retrieval.storage import DamagedIndex
 from retrieval.tools import Retrieval, Tool, ToolResult, Toolset
@@ -21,6 +22,7 @@ __all__ = [
     "Grounding",
     "Hit",
     "Index",
+    "Judgement",
     "NothingFound",
     "Passage",
     "Quote",
@@ -40,6 +42,7 @@ __all__ = [
     "leans",
     "query_of",
     "read_documents",
+    "relevance",
     "sentences",
     "split_passages",
     "update_index",

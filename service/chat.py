@@ -70,14 +70,14 @@ class Corridor:
         with clock("screen"):
             input_verdict = self.screen(_turns(before_question(messages)), [question], "user")[0]
         with clock("rank"):
-            least = self.settings.evidence_coverage
+            least = self.settings.evidence_relevance
             earlier = [message["content"] for message in before_question(messages) if message["role"] != "system"]
             hits = [] if wants.grounding == "off" else look_up(self.index, question, least, earlier=earlier)
 
         blocked = wants.block_input and input_verdict.dropped
         waves = self._waves(messages, wants, seed, clock)
         judged = [] if blocked else waves.draft(hits)
-        evidence = Evidence(self.index, self.toolset, question, hits, least)
+        evidence = Evidence(self.index, self.toolset, question, hits, self.support)
         with clock("rank"):
             ranked = self._rank([j for j in judged if j.kept], evidence)
         found = Research(tuple(judged), tuple(ranked))
@@ -135,7 +135,9 @@ class Corridor:
         return rank(survivors, evidence.question, evidence.hits, evidence.weight)
 
     def _ground(self, text: str, evidence: Evidence) -> Grounding:
-        return ground(text, evidence, evidence.question, evidence.weight, self.support_threshold, scorer=self.support)
+        return ground(
+            text, evidence, evidence.question, evidence.weight, self.support_threshold, scorer=evidence.scorer
+        )
 
     def _research(self, draft: Research, evidence: Evidence, waves: Waves) -> Research:
         return research(

@@ -6,7 +6,7 @@ hostile document may try (`quoting.py`).
 
 from collections.abc import Sequence
 
-from retrieval import Hit, Index, coverage, leans, query_of
+from retrieval import Hit, Index, leans, query_of, relevance
 from service.generator import Message
 from service.quoting import quoted
 
@@ -25,18 +25,17 @@ def question_of(messages: Sequence[Message]) -> str:
 
 
 def look_up(
-    index: Index, question: str, least_coverage: float, k: int = 5, keep: int = 2, earlier: Sequence[str] = ()
+    index: Index, question: str, least: float, k: int = 5, keep: int = 2, earlier: Sequence[str] = ()
 ) -> list[Hit]:
-    """The best `keep` of `k` passages that cover at least that share of the question's content; often none.
+    """The best `keep` of `k` passages whose relevance to the question is at least so much; often none.
 
-    `earlier`: the texts of the turns before. A question that leans on them ("And its currency?") is looked for with their words, and
-    a passage may hold half as large a share of them all.
+    `earlier`: the texts of the turns before. A question that leans on them ("And its currency?") is looked for with their words.
     """
     asked = query_of(question, earlier, language=index.language)
-    hits = index.search(asked, k)
     leaning = bool(earlier) and leans(question, index.language)
-    text, least = (asked, least_coverage / 2) if leaning else (question, least_coverage)
-    return [hit for hit in hits if coverage(text, hit.passage, index.weight) >= least][:keep]
+    hits = index.search(asked, k)
+    found = relevance(asked if leaning else question, hits, index.weight, leaning, index.language)
+    return [hit for hit, probability in zip(hits, found, strict=True) if probability >= least][:keep]
 
 
 def with_evidence(messages: Sequence[Message], hits: Sequence[Hit]) -> list[Message]:

@@ -11,18 +11,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from retrieval import Claim, Grounding, Hit, Index, Passage, ToolResult, Toolset, coverage
+from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, ToolResult, Toolset, coverage
 from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
 from service.generator import PromptTooLong
 from service.ranking import share
+from service.remembering import Remembered
 
 MOST_ROUNDS = 4
 MOST_CLAIMS = 4
 """Claims looked up in one round."""
 MOST_KEPT = 2
 """Passages kept of one search."""
+LEAST_COVERAGE = 0.4
 MOST_SHOWN = 3
 """Passages and results in one prompt: a small model loses the question among more."""
 FINALISTS = 4
@@ -39,11 +41,19 @@ class Evidence:
     """What was found for one question, and a retriever for grounding: the index with the tools' own results beside it."""
 
     def __init__(
-        self, index: Index, toolset: Toolset, question: str, hits: Sequence[Hit], least_coverage: float
+        self,
+        index: Index,
+        toolset: Toolset,
+        question: str,
+        hits: Sequence[Hit],
+        scorer: SupportScorer | None = None,
+        least_coverage: float = LEAST_COVERAGE,
     ) -> None:
-        """`hits`: what the first wave is shown. `least_coverage`: share of the question or of a claim that a passage must hold."""
+        """`hits`: what the first wave is shown. `scorer`: judges support, each reading once. `least_coverage`: share of the question or
+        of a claim that a passage must hold to be found."""
         self.question = question
         self.hits = list(hits)
+        self.scorer = Remembered(scorer) if scorer is not None else None
         self._index, self._toolset, self._least = index, toolset, least_coverage
         self._seen = {hit.passage.id for hit in hits}
         self._asked: set[str] = set()

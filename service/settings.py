@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     support_threshold: float | None = Field(
         None, gt=0, le=1, description="support from which a sentence is cited; default: the support classifier's own"
     )
-    evidence_coverage: float = Field(
-        0.4, gt=0, le=1, description="share of a question that a passage must cover to be evidence"
+    evidence_relevance: float = Field(
+        0.3, gt=0, le=1, description="probability of bearing on the question from which a passage is shown as evidence"
     )
     ungrounded: Literal["keep", "mark", "drop"] = Field(
         "mark", description="unsupported claims: sent as they are, sent and listed, or their reply not sent"

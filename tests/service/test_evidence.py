@@ -174,5 +174,5 @@ def test_a_question_that_leans_on_the_turns_before_is_looked_up_with_their_words
 
 def test_a_question_that_stands_alone_is_not_drawn_away_by_the_turns_before():
     earlier = ["Tell me about Kenya.", "Kenya is a country in East Africa."]
-    (hit,) = look_up(INDEX, "What is tea made from?", 0.5, keep=1, earlier=earlier)
+    (hit,) = look_up(INDEX, "What is tea made from?", 0.3, keep=1, earlier=earlier)
     assert hit.passage.document_id == "tea"

@@ -80,8 +80,8 @@ OUT_OF_RANGE = [
     ("max_queue", 0),
     ("support_threshold", 0),
     ("support_threshold", 1.1),
-    ("evidence_coverage", 0),
-    ("evidence_coverage", 1.1),
+    ("evidence_relevance", 0),
+    ("evidence_relevance", 1.1),
     ("research_seconds", 0),
 ]
 
@@ -96,7 +96,7 @@ def test_a_value_out_of_range_is_refused_by_name_from_the_environment_too(name, 
 
 
 @pytest.mark.parametrize(
-    "name", ["temperature", "top_p", "screen_seconds", "support_threshold", "evidence_coverage", "research_seconds"]
+    "name", ["temperature", "top_p", "screen_seconds", "support_threshold", "evidence_relevance", "research_seconds"]
 )
 def test_nan_is_no_number(name):
     with pytest.raises(ValidationError, match=name):
