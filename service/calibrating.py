@@ -19,7 +19,7 @@ from classifiers.calibration import ALPHAS
 from classifiers.guarantee import guarantees, policy_lines
 from classifiers.labelled import read_labelled
 from classifiers.own_objective import train_objective, write_objective
-from service.evaluation import scores_of
+from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
 

@@ -11,14 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from classifiers import OBJECTIVES, Safety, Scores, Verdict, judge
-from classifiers.labelled import Example, Turn
+from classifiers import OBJECTIVES, Safety, Verdict, judge
+from classifiers.labelled import Example
 from classifiers.metrics import Measure, auprc, auroc, estimate, over_refusal, precision, recall
+from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
-
-TOGETHER = 32
-"""Exchanges of one context that are judged in one batch."""
 
 
 def evaluate(safety: Safety, examples: Sequence[Example], progress: Callable[[int], None] = lambda _: None) -> Report:
@@ -48,22 +46,6 @@ def evaluate(safety: Safety, examples: Sequence[Example], progress: Callable[[in
             for e, v in zip(examples, verdicts, strict=True)
         ],
     }
-
-
-def scores_of(
-    safety: Safety, examples: Sequence[Example], progress: Callable[[int], None] = lambda _: None
-) -> list[Scores]:
-    """Scores of each exchange, in order; those that share a context are judged together, which reads it once."""
-    by_context: dict[tuple[tuple[Turn, ...], str], list[int]] = {}
-    for i in sorted(range(len(examples)), key=lambda i: len(examples[i].reply)):
-        by_context.setdefault((examples[i].context, examples[i].role), []).append(i)
-    found: dict[int, Scores] = {}
-    for (context, role), rows in by_context.items():
-        for start in range(0, len(rows), TOGETHER):
-            part = rows[start : start + TOGETHER]
-            found |= zip(part, safety.scores(context, [examples[i].reply for i in part], role), strict=True)
-            progress(len(part))
-    return [found[i] for i in range(len(examples))]
 
 
 def _row(examples: Sequence[Example], verdicts: Sequence[Verdict], objective: str | None) -> Report:

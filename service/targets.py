@@ -25,7 +25,7 @@ from classifiers.public_sets import read_public
 from classifiers.safety import SHIPPED
 from data import FAIRNESS, LABELLED
 from service.disguising import DISGUISES
-from service.evaluation import scores_of
+from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
 MIB = 2**20

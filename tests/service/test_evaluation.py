@@ -9,8 +9,9 @@ from rich.console import Console
 
 from classifiers import OBJECTIVES
 from classifiers.labelled import Example
-from service.evaluation import TOGETHER, evaluate, print_report
-from service.evaluation import scores_of as scores_of_each
+from service.evaluation import evaluate, print_report
+from service.suites.scoring import TOGETHER
+from service.suites.scoring import scores_of as scores_of_each
 from tests.service.scripted import JudgingSafety, scores_of
 
 

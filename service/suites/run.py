@@ -1,0 +1,73 @@
+"""One run of the offline evaluation: what is under test, with which seed, on how much.
+
+Knows how the parts are loaded, once and only when a suite asks. Does not know suites.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from classifiers import SafetyScorer
+from service.chat import Corridor
+from service.settings import Settings
+from service.suites.model import LocalModel, Model
+
+
+class Unavailable(Exception):
+    """A suite that cannot be run here; the message says what would make it possible."""
+
+
+class Run:
+    """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
+
+    `model`: under test, Winnow's own generator unless an endpoint is named.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int = 0,
+        quick: bool = False,
+        datasets: Path | None = None,
+        endpoint: Model | None = None,
+        corridor: Corridor | None = None,
+    ) -> None:
+        self.settings, self.seed, self.quick, self.datasets = settings, seed, quick, datasets
+        self._endpoint = endpoint
+        if corridor is not None:
+            self.__dict__["corridor"] = corridor
+
+    @cached_property
+    def corridor(self) -> Corridor:
+        """Everything of `assembly.assemble`, loaded at the first use. Raises what it raises."""
+        from service.assembly import assemble
+
+        return assemble(self.settings)
+
+    @property
+    def safety(self) -> SafetyScorer:
+        """The classifier under test."""
+        return self.corridor.safety
+
+    @property
+    def model(self) -> Model:
+        """Who answers: the endpoint, or the corridor's own generator."""
+        return self._endpoint or LocalModel(self.corridor)
+
+    def public(self, name: str) -> Path:
+        """The folder of a public set. Raises `Unavailable` where it is not there."""
+        if self.datasets is None or not (self.datasets / name).exists():
+            raise Unavailable(f"needs the set {name!r}: name the folder that holds it with --datasets")
+        return self.datasets / name
+
+    def seed_of(self, id: str) -> int:
+        """A case's own seed, in [0, 2³¹): the same whichever cases ran before it."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}".encode()).digest()[:4], "big") % 2**31
+
+    def sample(self, cases: Sequence[Any], whole: int, quick: int) -> list[Any]:
+        """At most so many of the cases (with an "id"), the same ones for the same seed, in the order of the data."""
+        most = quick if self.quick else whole
+        kept = {case["id"] for case in sorted(cases, key=lambda case: self.seed_of(case["id"]))[:most]}
+        return [case for case in cases if case["id"] in kept]
