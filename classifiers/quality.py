@@ -1,0 +1,158 @@
+"""The quality ranker: (context, reply) to three probabilities, sensible, specific and interesting, in LaMDA's cascade.
+
+Knows its readout. It reads nothing itself: the states are those that the safety classifier has read already.
+
+    from classifiers import Quality
+    Quality.load().judge([{"role": "user", "content": "I feel low."}], ["Talk to a friend?"])[0].rank_score
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from classifiers.adaptation import fingerprint
+from classifiers.backbone import Features
+from classifiers.labelled import Turn
+from classifiers.models import verify_checksums, write_checksums
+from classifiers.readout import Readout
+from classifiers.safety import Safety
+from data import MODELS
+
+SHIPPED_QUALITY = MODELS / "quality"
+WEIGHTS, CONFIG = "readout.safetensors", "config.json"
+
+ASKED = ("sensible", "specific", "interesting")
+"""What raters are asked of a reply, each only where the answer before was yes (LaMDA: arXiv 2201.08239, section 4.1)."""
+
+Line = tuple[float, float]
+"""Slope and offset of a logit (Platt, 1999)."""
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Three probabilities in [0, 1], none above the one before: that the reply makes sense here; that it does and would not fit most
+    other contexts; that it does both and catches the attention. NaN where it could not be rated.
+    """
+
+    sensible: float
+    specific: float
+    interesting: float
+
+    @property
+    def rank_score(self) -> float:
+        """What candidates are ranked by, in [0, 5]: 3 P(sensible) + P(specific) + P(interesting), as LaMDA does."""
+        return 3 * self.sensible + self.specific + self.interesting
+
+
+class QualityRater(Protocol):
+    """What ranking asks of a rater."""
+
+    version: str
+
+    def judge(self, context: Sequence[Turn], replies: Sequence[str]) -> Sequence[Rated]:
+        """One rating a reply, in order. May raise; whoever calls it ranks without it then."""
+        ...
+
+
+class StatesReader(Protocol):
+    """Whatever turns replies to a context into hidden states; `classifiers.Safety` does."""
+
+    def states(self, context: Sequence[Turn], replies: Sequence[str]) -> Features:
+        """(n, width), in the order of the replies."""
+        ...
+
+
+@dataclass(frozen=True)
+class QualityReadout:
+    """An ensemble whose three logits are those of each answer given the one before, and the scaling of each.
+
+    `reads`: fingerprint of the update of the reader whose states it was trained on.
+    """
+
+    readout: Readout
+    scaling: tuple[Line, Line, Line]
+    reads: str
+    version: str
+
+    def rate(self, states: Features) -> list[Rated]:
+        """(n, width) states to n ratings; NaN where the states are not finite."""
+        return [Rated(*map(float, row)) for row in self.probabilities(states)]
+
+    def probabilities(self, states: Features) -> NDArray[np.float64]:
+        """(n, 3): each answer's probability is that of the one before times its own given that one, so that none is above it."""
+        if not len(states):
+            return np.empty((0, len(ASKED)))
+        slopes, offsets = np.array(self.scaling).T
+        given = 1 / (1 + np.exp(-np.clip(self.logits(states) * slopes + offsets, -60, 60)))
+        given[~np.isfinite(states).all(axis=1)] = np.nan
+        found: NDArray[np.float64] = np.cumprod(given, axis=1)
+        return found
+
+    def logits(self, states: Features) -> NDArray[np.float64]:
+        """(n, 3), unscaled: sensible; specific given sensible; interesting given specific."""
+        with torch.inference_mode():
+            found: NDArray[np.float64] = self.readout(torch.from_numpy(states).float()).double().numpy()
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write weights (half precision), config and checksums."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            name: (value if name in ("mean", "scale", "platt") else value.half()).contiguous()
+            for name, value in self.readout.state_dict().items()
+        }
+        save_file(state, folder / WEIGHTS)
+        config = {
+            "version": self.version,
+            "reads": self.reads,
+            "width": self.readout.width,
+            "hidden": self.readout.hidden,
+            "members": len(self.readout.members),
+            "scaling": self.scaling,
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+        write_checksums(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "QualityReadout":
+        """Read and verify. Raises `models.DamagedWeights` when a file is missing or changed."""
+        verify_checksums(folder)
+        config = json.loads((folder / CONFIG).read_text())
+        readout = Readout(config["width"], config["hidden"], len(ASKED), config["members"])
+        readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+        first, second, third = ((float(slope), float(offset)) for slope, offset in config["scaling"])
+        return cls(readout.eval(), (first, second, third), config["reads"], config["version"])
+
+
+class Quality:
+    """The shipped ranker on the states of a reader."""
+
+    def __init__(self, reader: StatesReader, readout: QualityReadout) -> None:
+        self.reader, self.readout = reader, readout
+        self.version = readout.version
+
+    @classmethod
+    def load(cls, safety: Safety | None = None, folder: Path = SHIPPED_QUALITY) -> "Quality":
+        """The ranker on the states of this safety classifier, by default the shipped one.
+
+        Raises `models.DamagedWeights`, `models.ModelNotFound`; ValueError where it was trained with another safety classifier.
+        """
+        readout = QualityReadout.load(folder)
+        safety = safety or Safety.load()
+        if fingerprint(safety.scorer.update or {}) != readout.reads:
+            raise ValueError(
+                f"{folder} was trained on the states of another safety classifier; train it again: winnow train --quality"
+            )
+        return cls(safety, readout)
+
+    def judge(self, context: Sequence[Turn | Mapping[str, str]], replies: Sequence[str]) -> list[Rated]:
+        """A rating for each reply to the context, oldest turn first; turns are (role, content) or {"role", "content"}."""
+        turns = [(t["role"], t["content"]) if isinstance(t, Mapping) else t for t in context]
+        return self.readout.rate(self.reader.states(turns, replies))
