@@ -34,9 +34,9 @@ the safety classifier's update): rating costs no pass through the model.
 
 Nothing was trained on or tuned by `fed`. {rows:,} training rows: {training_rows}.
 "next" is the turn that followed; the others are made from it by rule: a turn of another conversation ("random"), of another place of
-the same one ("elsewhere"), its own words in another order ("shuffled"), a turn of the context again ("repeated"), a sentence of the context
-denied or with another number ("contradicting"), and a reply that fits anywhere ("generic"). A Topical-Chat turn that its partner rated
-excellent counts as interesting, passable or worse as not. The loss asks each answer only where the one before is yes.
+the same one ("elsewhere"), its own words in another order ("shuffled"), a turn of the context again ("repeated"), a sentence of the
+context denied or with another number ("contradicting"), and a reply that fits anywhere ("generic"). A Topical-Chat turn that its
+partner rated excellent counts as interesting, passable or worse as not. The loss asks each answer only where the one before is yes.
 
 ## Our own test replies
 

@@ -293,11 +293,13 @@ def train(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
+    quality: Annotated[bool, typer.Option("--quality", help="train the quality ranker instead")] = False,
 ) -> None:
-    """Train the safety classifier as it is shipped, the support classifier, or, with --objective, a rule of your own.
+    """Train the safety classifier as it is shipped, the support classifier, the quality ranker, or a rule of your own (--objective).
 
-    The whole training takes about an hour and a half on two cores, that of the support classifier about an hour; both go on after
-    a kill. A rule of your own takes less than a minute, and the shipped weights stay as they are.
+    The whole training takes about an hour and a half on two cores, that of the support classifier about an hour, that of the quality
+    ranker, which rests on the safety classifier, about twenty minutes; all go on after a kill. A rule of your own takes less than a
+    minute, and the shipped weights stay as they are.
     """
     with _plain_errors():
         if objective is not None:
@@ -325,6 +327,8 @@ def train(
 
         if examples is not None:
             raise ValueError("examples are given without --objective NAME")
+        if grounding and quality:
+            raise ValueError("--grounding and --quality are trained one at a time")
         if grounding:
             from classifiers.grounding import SHIPPED_SUPPORT
             from classifiers.grounding_training import train_support
@@ -332,6 +336,15 @@ def train(
 
             folder = output or SHIPPED_SUPPORT
             train_support(datasets, labelled or GROUNDING / "pairs", folder, seed, _progress)
+            console.print(f"written to {folder}", markup=False, soft_wrap=True)
+            return
+        if quality:
+            from classifiers.quality import SHIPPED_QUALITY
+            from classifiers.quality_training import train_quality
+            from data import QUALITY
+
+            folder = output or SHIPPED_QUALITY
+            train_quality(datasets, labelled or LABELLED, QUALITY / "replies.jsonl", folder, seed, _progress)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         target = output or SHIPPED

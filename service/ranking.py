@@ -1,6 +1,6 @@
-"""Ranking, first version: the survivors by length-normalised log-likelihood, those that the evidence supports first.
+"""Ranking: the survivors by LaMDA's 3 P(sensible) + P(specific) + P(interesting), those that the evidence supports first.
 
-Knows survivors and passages. LaMDA's formula over sensible, specific and interesting comes with the quality classifier.
+Knows survivors with their ratings, and passages. Where one could not be rated, length-normalised log-likelihood ranks them all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +12,8 @@ from service.decisions import Judged
 SUPPORT_WEIGHT = 2.0
 """What a wholly supported reply gains over an unsupported one, in nats a token: more than likelihoods usually differ by."""
 
+RATED_SUPPORT_WEIGHT = 3.0
+"""The same beside ratings, in [0, 5]: as much as making sense, so that a supported reply comes first unless it is nonsense."""
 
 FINALISTS = 3
 """Survivors of which one is picked by its sources."""
@@ -30,18 +32,29 @@ class _Given:
 def rank(
     survivors: Sequence[Judged], question: str, hits: Sequence[Hit], weight: Callable[[str], float]
 ) -> list[Judged]:
-    """The survivors, best first, by likelihood and by the words that they share with the evidence. Equal scores keep the order in
-    which they were sampled.
+    """The survivors, best first, by their ratings and by the words that they share with the evidence; of those alike to a hundredth
+    the likelier first. Equals keep the order in which they were sampled.
     """
 
-    def worth(judged: Judged) -> float:
-        likelihood = judged.candidate.mean_log_likelihood
+    def support(judged: Judged) -> float:
         if not hits:
-            return likelihood
-        grounding = ground(judged.candidate.text, _Given(hits), question, weight)
-        return likelihood + SUPPORT_WEIGHT * (grounding.score or 0.0)
+            return 0.0
+        return ground(judged.candidate.text, _Given(hits), question, weight).score or 0.0
 
+    def worth(judged: Judged) -> tuple[float, float]:
+        likelihood = judged.candidate.mean_log_likelihood
+        if not rated or judged.rated is None:
+            return likelihood + SUPPORT_WEIGHT * support(judged), 0.0
+        return round(judged.rated.rank_score + RATED_SUPPORT_WEIGHT * support(judged), 2), likelihood
+
+    rated = all(judged.rated is not None for judged in survivors)
     return sorted(survivors, key=worth, reverse=True)
+
+
+def merit(judged: Judged) -> tuple[float, float]:
+    """What a candidate is worth by itself: by its rating, of equal ratings by its likelihood. An unrated one comes after rated ones."""
+    rating = judged.rated.rank_score if judged.rated is not None else 0.0
+    return round(rating, 2), judged.candidate.mean_log_likelihood
 
 
 def settle(

@@ -16,7 +16,7 @@ from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
 from service.generator import PromptTooLong
-from service.ranking import share
+from service.ranking import merit, share
 from service.remembering import Remembered
 
 MOST_ROUNDS = 4
@@ -159,7 +159,7 @@ def research(
     survivors. No round begins when `seconds` have passed: the one thing in a decision that depends on the machine's speed.
 
     Best is who has the largest share of claims supported, a contradicted one counting against it; of equals the safer by a tenth
-    or more, then the likelier.
+    or more, then the better by its rating and likelihood.
     """
     started = time.monotonic()
     everyone, finalists, rounds = list(draft.judged), list(draft.ranked[:FINALISTS]), list[Round]()
@@ -172,9 +172,8 @@ def research(
                 known[key] = ground(candidate.candidate.text)
         return known[key]
 
-    def standing(candidate: Judged) -> tuple[float, float, float]:
-        likelihood = candidate.candidate.mean_log_likelihood
-        return share(grounding(candidate)), -round(candidate.verdict.unsafe, 1), likelihood
+    def standing(candidate: Judged) -> tuple[float, float, tuple[float, float]]:
+        return share(grounding(candidate)), -round(candidate.verdict.unsafe, 1), merit(candidate)
 
     best, stopped = max(finalists, key=standing), ""
     while not stopped:
