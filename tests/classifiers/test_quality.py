@@ -1,4 +1,4 @@
-"""Three probabilities, none above the one before, whatever comes in; the safety classifier's own reading; damaged weights are refused."""
+"""Three probabilities, none above the one before; read once, with what screening read; damaged weights are refused."""
 
 from collections.abc import Sequence
 from typing import Any
