@@ -132,7 +132,7 @@ def read_conversations(datasets: Path, labelled: Path) -> list[NextTurn]:
     return found + own_exchanges(labelled)
 
 
-OWN_EXCHANGES = 250
+OWN_EXCHANGES = 200
 
 
 def own_exchanges(labelled: Path) -> list[NextTurn]:
@@ -196,9 +196,9 @@ def harmless(folder: Path) -> Iterator[NextTurn]:
 SPEAKERS = ("Human:", "Assistant:")
 
 QUALITY_SETS = (
-    QualitySet("topicalchat", "alexa/Topical-Chat (valid)", "CDLA-Sharing-1.0", topical_chat, 700),
-    QualitySet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", self_dialogue, 450),
-    QualitySet("hh-harmless", "anthropics/hh-rlhf (harmless-base, test)", "MIT", harmless, 250),
+    QualitySet("topicalchat", "alexa/Topical-Chat (valid)", "CDLA-Sharing-1.0", topical_chat, 450),
+    QualitySet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", self_dialogue, 300),
+    QualitySet("hh-harmless", "anthropics/hh-rlhf (harmless-base, test)", "MIT", harmless, 150),
 )
 
 

@@ -48,7 +48,7 @@ class QualityRecipe:
     dropout: float = 0.5
     own_weight: float = 4.0
     answers: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    selections: int = 100
+    selections: int = 75
 
 
 def train_quality(
