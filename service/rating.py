@@ -22,14 +22,14 @@ def rate(rater: QualityRater | None, context: Sequence[Turn], texts: Sequence[st
     try:
         found = list(rater.judge(context, texts))
     except Exception as error:
-        log.error("rating failed with %s; ranked by likelihood", describe(error))
+        log.error("ranked by likelihood: rating failed with %s", describe(error))
         return none
     if len(found) != len(texts):
-        log.error("the rater answered with %d rows instead of %d; ranked by likelihood", len(found), len(texts))
+        log.error("ranked by likelihood: the rater answered with %d rows instead of %d", len(found), len(texts))
         return none
     useless = sum(not _sound(each) for each in found)
     if useless:
-        log.error("%d of %d ratings are not probabilities; ranked by likelihood", useless, len(found))
+        log.error("ranked by likelihood: %d of %d ratings are not probabilities", useless, len(found))
     return [each if _sound(each) else None for each in found]
 
 
