@@ -79,8 +79,11 @@ def test_a_rated_reply_weighs_more_than_one_made_by_rule() -> None:
     states = np.zeros((40, 6), np.float16)
     said = [rated(i, (True, None, None)) for i in range(20)]
     made = [rated(i, (False, None, None), kind="random") for i in range(20)]
-    recipe = replace(LEARNS, own_weight=9.0)
-    assert ranker([*said, *made], states, recipe).probabilities(states[:1])[0, 0] == pytest.approx(0.9, abs=0.05)
+    heavy, level = (
+        ranker([*said, *made], states, replace(LEARNS, learning_rate=0.03, own_weight=weight)) for weight in (9.0, 1.0)
+    )
+    assert heavy.probabilities(states[:1])[0, 0] == pytest.approx(0.9, abs=0.05)
+    assert level.probabilities(states[:1])[0, 0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_seed_gives_the_same_readout_and_another_another() -> None:
