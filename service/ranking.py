@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 from retrieval import Grounding, Hit, ground
 from service.decisions import Judged
+from service.generator import Candidate
 
 SUPPORT_WEIGHT = 2.0
 """What a wholly supported reply gains over an unsupported one, in nats a token: more than likelihoods usually differ by."""
-
+CLOSENESS_WEIGHT = 0.5
+"""What claims gain besides for words that they share with the evidence, supported or not: who was shown it errs less."""
+CLAIMLESS = 0.3
+CUT_OFF = 1.0
+"""What a reply loses that was stopped at the token limit, in nats a token: most often it recites or rambles."""
 
 FINALISTS = 3
 """Survivors of which one is picked by its sources."""
@@ -35,29 +40,30 @@ def rank(
     """
 
     def worth(judged: Judged) -> float:
-        likelihood = judged.candidate.mean_log_likelihood
+        likelihood = judged.candidate.mean_log_likelihood - CUT_OFF * cut_off(judged.candidate)
         if not hits:
             return likelihood
-        grounding = ground(judged.candidate.text, _Given(hits), question, weight)
-        return likelihood + SUPPORT_WEIGHT * (grounding.score or 0.0)
+        given = _Given(hits)
+        grounding = ground(judged.candidate.text, given, question, weight, cut_off=cut_off(judged.candidate))
+        return likelihood + SUPPORT_WEIGHT * (grounding.score or 0.0) + CLOSENESS_WEIGHT * closeness(grounding)
 
     return sorted(survivors, key=worth, reverse=True)
 
 
 def settle(
-    ranked: Sequence[Judged], ground: Callable[[str], Grounding], wanted: int
+    ranked: Sequence[Judged], ground: Callable[[Candidate], Grounding], wanted: int
 ) -> Iterator[tuple[Judged, Grounding]]:
     """The ranked survivors with their grounding: of the first few, those come first of whose claims most are supported, and last
-    those of whose claims most are contradicted. No more are grounded than it takes.
+    those of whose claims most are contradicted; of equals, who is closer to being supported. No more are grounded than it takes.
     """
     found: list[tuple[Judged, Grounding]] = []
     for judged in ranked[: wanted - 1 + FINALISTS]:
-        found.append((judged, ground(judged.candidate.text)))
+        found.append((judged, ground(judged.candidate)))
         if sum(share(grounding) == 1 for _, grounding in found) == wanted:
             break
-    yield from sorted(found, key=lambda pair: -share(pair[1]))
+    yield from sorted(found, key=lambda pair: (-share(pair[1]), -round(closeness(pair[1]), 1)))
     for judged in ranked[len(found) :]:
-        yield judged, ground(judged.candidate.text)
+        yield judged, ground(judged.candidate)
 
 
 def share(grounding: Grounding) -> float:
@@ -65,3 +71,15 @@ def share(grounding: Grounding) -> float:
     if not grounding.claims:
         return 0.0
     return (grounding.supported_count - grounding.contradicted_count) / grounding.claim_count
+
+
+def closeness(grounding: Grounding) -> float:
+    """The mean support of the claims, in [0, 1]; of a reply without claims, what unsupported ones have at most: it is not wrong."""
+    if not grounding.claims:
+        return CLAIMLESS
+    return sum(claim.support for claim in grounding.claims) / grounding.claim_count
+
+
+def cut_off(candidate: Candidate) -> bool:
+    """Whether the candidate was stopped at the token limit."""
+    return candidate.finish_reason == "length"

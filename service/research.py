@@ -15,8 +15,8 @@ from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, Tool
 from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
-from service.generator import PromptTooLong
-from service.ranking import share
+from service.generator import Candidate, PromptTooLong
+from service.ranking import closeness, share
 from service.remembering import Remembered
 
 MOST_ROUNDS = 4
@@ -147,7 +147,7 @@ def research(
     draft: Research,
     evidence: Evidence,
     draw: Callable[[Sequence[Hit], int], list[Judged]],
-    ground: Callable[[str], Grounding],
+    ground: Callable[[Candidate], Grounding],
     rank: Callable[[Sequence[Judged]], list[Judged]],
     clock: Clock,
     seconds: float,
@@ -155,11 +155,11 @@ def research(
     """Looks up and samples again until every claim of the best candidate is supported or nothing new comes back.
 
     `draft`: the candidates so far and their survivors, one at least. `draw(passages, round)` samples with the passages in the
-    prompt and screens; it may raise `PromptTooLong`. `ground` gives the claims of a text; `rank` orders
+    prompt and screens; it may raise `PromptTooLong`. `ground` gives the claims of a candidate; `rank` orders
     survivors. No round begins when `seconds` have passed: the one thing in a decision that depends on the machine's speed.
 
     Best is who has the largest share of claims supported, a contradicted one counting against it; of equals the safer by a tenth
-    or more, then the likelier.
+    or more, then whose claims have the better support, then the likelier.
     """
     started = time.monotonic()
     everyone, finalists, rounds = list(draft.judged), list(draft.ranked[:FINALISTS]), list[Round]()
@@ -169,12 +169,13 @@ def research(
         key = candidate.candidate.text, evidence.result_count
         if key not in known:
             with clock("ground"):
-                known[key] = ground(candidate.candidate.text)
+                known[key] = ground(candidate.candidate)
         return known[key]
 
-    def standing(candidate: Judged) -> tuple[float, float, float]:
+    def standing(candidate: Judged) -> tuple[float, float, float, float]:
         likelihood = candidate.candidate.mean_log_likelihood
-        return share(grounding(candidate)), -round(candidate.verdict.unsafe, 1), likelihood
+        found = grounding(candidate)
+        return share(found), -round(candidate.verdict.unsafe, 1), round(closeness(found), 1), likelihood
 
     best, stopped = max(finalists, key=standing), ""
     while not stopped:

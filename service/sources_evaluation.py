@@ -78,7 +78,7 @@ def answer_all(
     """
     versions = {
         "model": corridor.generator.name,
-        "safety": corridor.safety.version,
+        **corridor.versions(),
         "seed": seed,
         "candidates": candidates,
     }
@@ -178,7 +178,12 @@ def _reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any
         grounding is None and reply.finish_reason != "content_filter"
     ):  # how well does a reply stand that nobody looked up?
         grounding = ground(
-            reply.text, corridor.index, question, threshold=corridor.support_threshold, scorer=corridor.support
+            reply.text,
+            corridor.index,
+            question,
+            threshold=corridor.support_threshold,
+            scorer=corridor.support,
+            cut_off=reply.finish_reason == "length",
         )
     claims = grounding.claims if grounding else ()
     return {

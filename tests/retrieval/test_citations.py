@@ -344,3 +344,28 @@ def test_a_sum_is_borne_out_by_the_calculator_where_it_is_all_that_is_said(claim
         (found,) = ground(claim, INDEX, scorer=scorer).claims
         assert (found.label, found.citations) == (label, ())
         assert (found.calculation is not None) == (label != "unsupported")
+
+
+@pytest.mark.parametrize(
+    ("end", "label"), [("", "unsupported"), (".", "supported"), ('."', "supported"), (" (East Africa", "unsupported")]
+)
+def test_a_last_sentence_that_was_cut_off_is_a_claim_without_support(end: str, label: str) -> None:
+    reply = f"Uganda has 135 districts. The capital of Kenya is Nairobi{end}"
+    first, last = ground(reply, INDEX, cut_off=True).claims
+    assert first.label == "supported"
+    assert last.label == label
+    assert last.end == len(reply)
+
+
+def test_a_text_that_ended_by_itself_needs_no_end_mark() -> None:
+    assert ground("The capital of Kenya is Nairobi", INDEX).score == 1.0
+
+
+def test_an_answer_of_one_word_is_cited_where_the_passage_bears_on_the_question() -> None:
+    (claim,) = ground("Nairobi", INDEX, "What is the capital of Kenya?").claims
+    assert [citation.quote.passage.document_id for citation in claim.citations] == ["kenya"]
+
+
+def test_an_answer_of_one_word_is_not_cited_from_where_that_word_happens_to_stand() -> None:
+    (claim,) = ground("Llamas", INDEX, "Which animals pull the old trams of Lisbon uphill?", all_sentences=True).claims
+    assert claim.label == "unsupported"
