@@ -14,6 +14,8 @@ SUPPORT_WEIGHT = 2.0
 """What a wholly supported reply gains over an unsupported one, in nats a token: more than likelihoods usually differ by."""
 CLOSENESS_WEIGHT = 0.5
 """What claims gain besides for words that they share with the evidence, supported or not: who was shown it errs less."""
+EVIDENCE_WEIGHT = 1.0
+"""What a reply gains that was sampled with the evidence before it: a small model makes things up when left alone."""
 CLAIMLESS = 0.3
 CUT_OFF = 1.0
 """What a reply loses that was stopped at the token limit, in nats a token: most often it recites or rambles."""
@@ -35,8 +37,8 @@ class _Given:
 def rank(
     survivors: Sequence[Judged], question: str, hits: Sequence[Hit], weight: Callable[[str], float]
 ) -> list[Judged]:
-    """The survivors, best first, by likelihood and by the words that they share with the evidence. Equal scores keep the order in
-    which they were sampled.
+    """The survivors, best first, by likelihood, by whether they were shown the evidence and by the words that they share with it. Equal
+    scores keep the order in which they were sampled.
     """
 
     def worth(judged: Judged) -> float:
@@ -45,6 +47,8 @@ def rank(
             return likelihood
         given = _Given(hits)
         grounding = ground(judged.candidate.text, given, question, weight, cut_off=cut_off(judged.candidate))
+        if judged.with_evidence:
+            likelihood += EVIDENCE_WEIGHT
         return likelihood + SUPPORT_WEIGHT * (grounding.score or 0.0) + CLOSENESS_WEIGHT * closeness(grounding)
 
     return sorted(survivors, key=worth, reverse=True)

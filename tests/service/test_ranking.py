@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +56,11 @@ def test_half_a_support_is_worth_half():
 def test_of_unsupported_replies_the_one_in_the_words_of_the_evidence_comes_first():
     near, far = "The capital of Kenya is Mombasa.", "Zanzibar has large towns with many hills."
     assert order([judged(far, -1.0), judged(near, -1.1)], HITS) == [near, far]
+
+
+def test_a_reply_that_was_shown_the_evidence_comes_before_a_likelier_one_that_was_not():
+    shown = replace(judged(INVENTED, -1.5), with_evidence=True)
+    assert order([judged(f"{INVENTED} ", -1.0), shown], HITS) == [INVENTED, f"{INVENTED} "]
 
 
 def test_a_reply_that_was_cut_off_comes_after_one_that_ended():
