@@ -16,7 +16,7 @@ from retrieval.bm25 import Hit, Retriever
 from retrieval.calculator import Checked, check
 from retrieval.claims import is_claim
 from retrieval.corpus import Passage
-from retrieval.quotes import POINTING, Quote, quote_support, quotes_of, referents_of
+from retrieval.quotes import POINTING, Quote, clauses_of, quote_support, quotes_of, referents_of
 from retrieval.sentences import Span, sentences
 from retrieval.support import CAP, Weight, names, support
 from retrieval.tokens import tokenise
@@ -260,8 +260,25 @@ class _Look:
             return Claim(*self.span, self.claim, (), score, max(denied) >= _DENIED)
         quotes = [quote for hit in read[best] if (quote := cited[hit.passage.id]) is not None]
         quotes = sorted(quotes, key=_rank, reverse=True)[: 1 if len(read[best]) == 1 else 2]
+        quotes += self._beside(quotes, read[best])
         # Without words to quote there is nothing to show, and so no citation.
         return Claim(*self.span, self.claim, tuple(replace(quote, score=score) for quote in quotes), score)
+
+    def _beside(self, quotes: Sequence[Citation], hits: Sequence[Hit]) -> list[Citation]:
+        """The quote that bears out a clause of the claim which the only one so far does not hold, where there is one."""
+        clauses = clauses_of(self.claim)
+        if len(quotes) != 1 or len(clauses) < 2:
+            return []
+        first = quotes[0].quote
+        missing = [c for c in clauses if support(c, first.text, self.weight, first.passage.title) < _BORNE_OUT]
+        found = [
+            cited
+            for clause in missing
+            for hit in hits
+            for cited in self._cited(hit, clause)
+            if cited.score >= _BORNE_OUT and cited.quote != first
+        ]
+        return [max(found, key=_rank)] if found else []
 
     def _read(
         self, groups: list[list[Hit]], cited: Mapping[str, Citation | None], scorer: SupportScorer
@@ -297,13 +314,14 @@ class _Look:
             return [hit for hit in hits if coverage(self.question, hit.passage, self.weight) >= _ONE_WORD_COVERAGE]
         return hits
 
-    def _cited(self, hit: Hit) -> Iterator[Citation]:
-        """Every true citation of the hit with its support by words. Law 4 is checked before a citation may win, so that a false one
-        does not push out a true one.
+    def _cited(self, hit: Hit, clause: str = "") -> Iterator[Citation]:
+        """Every true citation of the hit with its support by words, of the claim or of a clause of it.
+
+        Law 4 is checked before a citation may win, so that a false one does not push out a true one.
         """
         referents = referents_of(self.claim, self.question, self.before)
         for drafted in quotes_of(hit.passage):
-            score = quote_support(self.claim, drafted, referents, self.weight)
+            score = quote_support(clause or self.claim, drafted, referents, self.weight)
             if score > 0:  # nor is NaN
                 citation = Citation(*self.span, self.claim, drafted.quote(), score, hit.score)
                 if _is_true(citation, self.reply, self.retriever):

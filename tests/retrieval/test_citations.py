@@ -369,3 +369,25 @@ def test_an_answer_of_one_word_is_cited_where_the_passage_bears_on_the_question(
 def test_an_answer_of_one_word_is_not_cited_from_where_that_word_happens_to_stand() -> None:
     (claim,) = ground("Llamas", INDEX, "Which animals pull the old trams of Lisbon uphill?", all_sentences=True).claims
     assert claim.label == "unsupported"
+
+
+CONGO = Document(
+    "congo",
+    "Congo",
+    "The Congo is the second largest country in Africa. Its rivers are wide. French is spoken there by many people. "
+    "The okapi, a relative of the giraffe, lives in the forests of the Congo.",
+)
+
+
+def test_a_compound_claim_is_quoted_at_each_of_the_places_that_bear_it_out() -> None:
+    said = "The Congo is the second largest country in Africa, but the okapi, a relative of the giraffe, lives in its forests."
+    (claim,) = ground(said, Index.build([CONGO]), scorer=always(0.9)).claims
+    quotes = [citation.quote.text for citation in claim.citations]
+    assert quotes[0] == "The Congo is the second largest country in Africa."
+    assert quotes[1].startswith("The okapi, a relative of the giraffe")
+
+
+def test_a_clause_that_no_words_bear_out_gets_no_quote_beside() -> None:
+    said = "The Congo is the second largest country in Africa, and penguins nest on the beaches of Zanzibar."
+    (claim,) = ground(said, Index.build([CONGO]), scorer=always(0.9)).claims
+    assert len(claim.citations) == 1
