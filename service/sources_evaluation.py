@@ -121,7 +121,7 @@ def figures(rows: Sequence[dict[str, Any]], judged: Sequence[dict[str, Any]]) ->
 
 def hand_figures(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of sentences that a person judged: the share of citations that bear their sentence out, and of replies with citations whose
-    claims are all borne out by the corpus.
+    claims are all borne out by the corpus; the same where every claim is cited, as `ungrounded: drop` would have it.
 
     A line: {"id", "mode", "sentence", "claim": bool, "cited": bool, "right": bool}; `right`: the cited words bear the sentence out,
     or, where nothing is cited, whether the corpus does.
@@ -131,13 +131,17 @@ def hand_figures(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for row in judged:
         replies.setdefault((row["id"], row["mode"]), []).append(row)
     with_citation = {key: found for key, found in replies.items() if any(row["cited"] for row in found)}
+    wholly = {key: found for key, found in with_citation.items() if all(row["cited"] for row in found)}
+
+    def grounded(chosen: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
+        right = [all(row["right"] for row in found if row["claim"]) for found in chosen.values()]
+        return _share(right, [key[0] for key in chosen])
+
     return {
         "sentences": len(judged),
         "citation_accuracy": _share([row["right"] for row in cited], [row["id"] for row in cited]),
-        "groundedness_of_cited_replies": _share(
-            [all(row["right"] for row in found if row["claim"]) for found in with_citation.values()],
-            [key[0] for key in with_citation],
-        ),
+        "groundedness_of_cited_replies": grounded(with_citation),
+        "groundedness_where_all_is_cited": grounded(wholly),
     }
 
 
@@ -246,6 +250,7 @@ def print_figures(report: dict[str, Any], out: Console) -> None:
     table.add_column("figure", justify="right")
     table.add_row("citation accuracy: the cited words bear the sentence out", _cell(hand["citation_accuracy"]))
     table.add_row("groundedness of replies that cite", _cell(hand["groundedness_of_cited_replies"]))
+    table.add_row("the same, every claim cited (`ungrounded: drop`)", _cell(hand["groundedness_where_all_is_cited"]))
     out.print(table)
 
 
