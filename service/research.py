@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, ToolResult, Toolset, coverage
+from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, ToolResult, Toolset, relevance
 from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
@@ -24,7 +24,7 @@ MOST_CLAIMS = 4
 """Claims looked up in one round."""
 MOST_KEPT = 2
 """Passages kept of one search."""
-LEAST_COVERAGE = 0.4
+LEAST_RELEVANCE = 0.3
 MOST_SHOWN = 3
 """Passages and results in one prompt: a small model loses the question among more."""
 FINALISTS = 4
@@ -47,14 +47,14 @@ class Evidence:
         question: str,
         hits: Sequence[Hit],
         scorer: SupportScorer | None = None,
-        least_coverage: float = LEAST_COVERAGE,
+        least: float = LEAST_RELEVANCE,
     ) -> None:
-        """`hits`: what the first wave is shown. `scorer`: judges support, each reading once. `least_coverage`: share of the question or
-        of a claim that a passage must hold to be found."""
+        """`hits`: what the first wave is shown. `scorer`: judges support, each reading once. `least`: the relevance to the question or
+        to a claim that a passage must have to be found."""
         self.question = question
         self.hits = list(hits)
         self.scorer = Remembered(scorer) if scorer is not None else None
-        self._index, self._toolset, self._least = index, toolset, least_coverage
+        self._index, self._toolset, self._least = index, toolset, least
         self._seen = {hit.passage.id for hit in hits}
         self._asked: set[str] = set()
         self._results: dict[str, Hit] = {}
@@ -96,9 +96,11 @@ class Evidence:
     def _new(self, text: str, claim: str) -> list[Hit]:
         fresh = []
         kept: Counter[str] = Counter()
-        for result in self._run(text):
+        results = self._run(text)
+        bearing = self._bearing([result.hit for result in results if result.hit], claim)
+        for result in results:
             hit = result.hit or _own(result)
-            if hit is None or (result.hit and (kept[result.tool] == MOST_KEPT or not self._fits(hit, claim))):
+            if hit is None or (result.hit and (kept[result.tool] == MOST_KEPT or hit.passage.id not in bearing)):
                 continue
             kept[result.tool] += 1
             if hit.passage.id not in self._seen:
@@ -116,8 +118,14 @@ class Evidence:
             log.error("a tool failed with %s", describe(error))
             return []
 
-    def _fits(self, hit: Hit, claim: str) -> bool:
-        return any(coverage(text, hit.passage, self.weight) >= self._least for text in (claim, self.question))
+    def _bearing(self, hits: Sequence[Hit], claim: str) -> set[str]:
+        """The ids of the passages that bear on the claim or on the question."""
+        return {
+            hit.passage.id
+            for asked in (claim, self.question)
+            for hit, probability in zip(hits, relevance(asked, hits, self.weight), strict=True)
+            if probability >= self._least
+        }
 
 
 def _own(result: ToolResult) -> Hit | None:
