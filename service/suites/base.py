@@ -28,9 +28,9 @@ class Metric:
     """A figure over rows. `of` gives None (or NaN) where it is not defined: no positives, one class only, no claims.
 
     `rows`: which rows it rests on; `positive`: which of them make up the prevalence; `group`: rows that are drawn together
-    because they are not independent (a pair, a context). `unit`: "share" (shown as a percentage), "area" (AUROC and the like),
-    "score", "count", "seconds", "tokens/s", "MiB". `better`: "higher", "lower" or "" for neither. `beside`: the name of the metric
-    that this one is the baseline of. `target`: as text, e.g. "≥ .92".
+    because they are not independent (a pair, a context). `unit`: "share" (shown as a percentage), "points" (a difference of shares:
+    0.09 is shown as +9.0), "area" (AUROC and the like), "score", "count", "seconds", "tokens/s", "MiB". `better`: "higher", "lower"
+    or "" for neither. `beside`: the name of the metric that this one is the baseline of. `target`: as text, e.g. "≥ .92".
     """
 
     name: str
