@@ -278,7 +278,7 @@ def test_the_likelihood_depends_on_the_conversation(generator, tiny_model):
 def test_the_prompt_is_read_once_for_all_likelihoods(spied):
     generator, spy = spied
     generator.log_likelihoods(TALK, REPLIES)
-    rows = [tuple(ids.shape)[0] for ids in spy.read]
+    rows = [len(ids) for ids in spy.read]
     assert rows == [1, 8, 2]
     assert spy.read[0].shape[1] == generator.count_tokens(TALK)
 
