@@ -3,7 +3,6 @@
 Knows the order of things. What is measured is the suites' own; the folder is `run_folder.py`.
 """
 
-import importlib.util
 import time
 import traceback
 from collections import Counter
@@ -69,9 +68,18 @@ def evaluate(names: Sequence[str], run: Run, folder: RunFolder, command: str, pr
         results = {"command": command, "run": folder.read(RUN), "headline": headline(ordered), "suites": ordered}
         folder.write(RESULTS, results)
         folder.write("summary.md", summary(results))
-        if importlib.util.find_spec("service.report"):
-            import_module("service.report").write_report(folder.path, results, rows)
+        _report(folder, results, rows)
         return results
+
+
+def _report(folder: RunFolder, results: Results, rows: dict[str, list[Row]]) -> None:
+    try:
+        report = import_module("service.report")
+    except ModuleNotFoundError as error:
+        if error.name != "service.report":
+            raise
+        return
+    report.write_report(folder.path, results, rows)
 
 
 def _place(name: str) -> int:

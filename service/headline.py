@@ -35,10 +35,10 @@ class Line:
 LINES: tuple[Line, ...] = ()
 
 
-def headline(suites: dict[str, Any], lines: tuple[Line, ...] = LINES) -> list[dict[str, Any]]:
+def headline(suites: dict[str, Any]) -> list[dict[str, Any]]:
     """The lines whose figure the results have: {"name", "suite", "metric", "value", "low", "high", "n", "lamda": {model: share}}."""
     found = []
-    for line in lines:
+    for line in LINES:
         figures = {figure["name"]: figure for figure in suites.get(line.suite, {}).get("figures", [])}
         if line.metric in figures:
             figure = figures[line.metric]
