@@ -26,9 +26,10 @@ class Answer:
 
 
 class Model(Protocol):
-    """Something that answers a conversation. `name`: as it is reported."""
+    """Something that answers a conversation. `name`: as it is reported; `url`: of its server, None where it runs in this process."""
 
     name: str
+    url: str | None
 
     def candidates(self, messages: Sequence[Message], n: int, max_tokens: int, seed: int) -> list[str]:
         """So many replies as the model gives them, unfiltered where that can be had."""
@@ -41,6 +42,8 @@ class Model(Protocol):
 
 class LocalModel:
     """The corridor: its generator's candidates, its own reply."""
+
+    url = None
 
     def __init__(self, corridor: Corridor) -> None:
         self._corridor = corridor
