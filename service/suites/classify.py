@@ -14,7 +14,7 @@ from classifiers import OBJECTIVES
 from classifiers.baseline import baseline_by_objective, baseline_scores
 from classifiers.calibration import expected_calibration_error
 from classifiers.labelled import BadExample, Example, read_labelled, without_leaks
-from classifiers.metrics import Measure, auprc, auroc, f1, over_refusal, precision, recall, recall_at_one_percent
+from classifiers.metrics import Measure, auprc, auroc, f1, precision, recall, recall_at_one_percent
 from classifiers.plain_sets import plain_dialog
 from classifiers.public_sets import PUBLIC_SETS, read_set
 from data import LABELLED
@@ -121,27 +121,31 @@ def _figures(prefix: str, ask: _Question, rows: Callable[[Row], bool]) -> Iterat
     """The measures of one question, each in front of the baseline's where it has one to offer."""
 
     def metric(name: str, measure: Measure, unit: str, better: str, dropped: bool, plain: bool = False) -> Metric:
-        def of(found: Sequence[Row]) -> float:
-            kept = [row for row in found if ask.plain(row) is not None] if plain else found
-            labels = np.array([ask.label(row) for row in kept], dtype=bool)
-            values = np.array([ask.plain(row) if plain else ask.score(row) for row in kept], dtype=np.float64)
+        def of(read: NDArray[np.float64]) -> float:
+            kept = read[np.isfinite(read[:, 1])]
+            labels, values = kept[:, 0] > 0.5, kept[:, 1]
             if dropped:
-                gone = np.array([ask.dropped(row) for row in kept], dtype=np.float64)
-                values = _as_many(values, int(gone.sum())) if plain else gone
+                values = _as_many(values, int(kept[:, 2].sum())) if plain else kept[:, 2]
             return measure(labels, values) if len(kept) else float("nan")
 
-        beside = f"{prefix}{name}" if plain else ""
-        return Metric(prefix + name + (", TF-IDF" if plain else ""), of, rows, ask.label, _group, unit, better, beside)
+        def read(row: Row) -> tuple[float | None, ...]:
+            return ask.label(row), ask.plain(row) if plain else ask.score(row), ask.dropped(row)
+
+        title = prefix + name + (", TF-IDF" if plain else "")
+        beside = prefix + name if plain else ""
+        return Metric(title, of, rows, ask.label, _group, unit, better, beside, read=read)
 
     for name, measure, unit, better, dropped, compared in _MEASURES:
         yield metric(name, measure, unit, better, dropped)
         if compared:
             yield metric(name, measure, unit, better, dropped, plain=True)
-    refused: Callable[[Sequence[Row]], float] = lambda found: over_refusal(  # noqa: E731
-        np.zeros(len(found), dtype=bool), np.array([ask.dropped(row) for row in found], dtype=np.float64)
-    )
     yield Metric(
-        f"{prefix}over-refusal", refused, lambda row: rows(row) and ask.harmless(row), None, _group, "share", "lower"
+        f"{prefix}over-refusal",
+        lambda read: float(read[:, 0].mean()) if len(read) else None,
+        lambda row: rows(row) and ask.harmless(row),
+        group=_group,
+        better="lower",
+        read=lambda row: [ask.dropped(row)],
     )
 
 
