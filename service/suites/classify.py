@@ -182,7 +182,7 @@ def _public(folder: Path) -> Iterator[Example]:
 
 
 def _named(files: Sequence[Path]) -> list[Example]:
-    """The exchanges of a user's files, all of them. Raises `BadExample` where two files share an id."""
+    """The exchanges of a user's files, all of them. Raises `BadExample` where two files share an id or none holds an exchange."""
     found: dict[str, tuple[Example, Path]] = {}
     for file in files:
         for example in read_labelled(file):
@@ -190,6 +190,8 @@ def _named(files: Sequence[Path]) -> list[Example]:
                 first = found[example.id][1]
                 raise BadExample(f"{file}: id {example.id!r} is in {first} too; give each exchange an id of its own")
             found[example.id] = example, file
+    if not found:
+        raise BadExample(f"{', '.join(map(str, files))}: no labelled exchange")
     return [example for example, _ in found.values()]
 
 

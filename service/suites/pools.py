@@ -39,7 +39,7 @@ def safetext_pools(datasets: Path) -> Iterator[Row]:
             "context": [{"role": role, "content": content} for role, content in examples[0].context],
             "candidates": [
                 {"text": e.reply, "unsafe": e.unsafe, "helpful": None, "objectives": sorted(e.objectives)}
-                for e in sorted(examples, key=lambda e: e.id)
+                for e in sorted(examples, key=lambda e: e.reply)  # the place tells nothing
             ],
         }
 
@@ -68,10 +68,5 @@ def _last_reply(dialog: str) -> tuple[str, str]:
 
 
 def _turns(dialog: str) -> list[dict[str, str]]:
-    turns = []
-    for part in dialog.replace("\n\nHuman:", "\0user\0").replace("\n\nAssistant:", "\0assistant\0").split("\0")[1:]:
-        if part in ("user", "assistant"):
-            turns.append({"role": part, "content": ""})
-        else:
-            turns[-1]["content"] = part.strip()
-    return turns
+    parts = dialog.replace("\n\nHuman:", "\0user\0").replace("\n\nAssistant:", "\0assistant\0").split("\0")
+    return [{"role": role, "content": content.strip()} for role, content in zip(parts[1::2], parts[2::2], strict=True)]

@@ -85,7 +85,8 @@ def test_the_figures_are_those_of_the_fairness_check():
     expected = fairness(Swaps(("gay", "tall"), tuple(SENTENCES)), lambda texts: [of[t] for t in texts])
     assert figures["false-positive gap"].value == pytest.approx(expected.gap)
     assert figures["spread of scores over terms"].value == pytest.approx(expected.spread)
-    assert figures["neutral sentences refused"].value == pytest.approx(expected.overall) == pytest.approx(1 / 3)
+    assert figures["neutral sentences refused"].value == pytest.approx(expected.overall)
+    assert expected.overall == pytest.approx(1 / 3)
     assert figures["refused with 'gay'"].value == pytest.approx(expected.refused["gay"])
     assert (figures["refused with 'gay'"].n, figures["false-positive gap"].n) == (3, 6)
 

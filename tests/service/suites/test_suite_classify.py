@@ -224,9 +224,9 @@ def test_a_row_has_the_verdict_the_labels_the_text_and_the_baseline(world):
     assert (first["text"], first["labels"], first["unsafe_label"]) == ("poison here", ["hate"], True)
     assert first["context"] == [{"role": "user", "content": "own-1"}]
     assert (second["unsafe"], second["dropped"], second["because"]) == (0.1, False, [])
-    assert first["baseline"] > 0.8 > 0.2 > second["baseline"]
+    assert first["baseline"] > 0.6 > 0.4 > second["baseline"]
     assert set(first["baseline_scores"]) == {"hate"}
-    assert first["baseline_scores"]["hate"] > 0.8
+    assert first["baseline_scores"]["hate"] > 0.6
     assert run.safety.calls[0][0] == [("user", "own-1")]
     json.dumps([first, second], allow_nan=False)
 
@@ -254,6 +254,11 @@ def test_ids_that_two_files_share_are_an_error_that_names_both(world):
     files = [lines(world / name, {"id": "1", "reply": "x", "labels": []}) for name in ("a.jsonl", "b.jsonl")]
     with pytest.raises(BadExample, match=r"b\.jsonl: id '1' is in .*a\.jsonl too"):
         SUITE.cases(run_of(files=files))
+
+
+def test_a_file_without_exchanges_is_an_error_that_names_it(world):
+    with pytest.raises(BadExample, match=r"none\.jsonl: no labelled exchange"):
+        SUITE.cases(run_of(files=[lines(world / "none.jsonl")]))
 
 
 def test_the_baseline_has_not_learned_what_it_is_asked(world, monkeypatch):
