@@ -111,8 +111,8 @@ def test_only_rows_with_complete_labels_say_something_of_an_objective():
 
 
 def test_what_could_not_be_judged_is_taken_for_the_worst():
-    unscored = {"scores": {}, "because": ["unscored"], "unsafe": 1.0}
-    found = figures([row("f", False, 1.0, True, **unscored), ROWS[0], ROWS[1]])
+    unscored = row("f", False, 1.0, True, scores={}, because=["unscored"])
+    found = figures([unscored, ROWS[0], ROWS[1]])
     assert found["objective hate: AUROC"].value == 0
     assert found["over-refusal"].value == 1
 
