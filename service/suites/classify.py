@@ -26,8 +26,6 @@ A_SOURCE, A_SOURCE_QUICK = 250, 12
 """Rows of one public source."""
 QUICK = 240
 """Rows of our own or of the user's in a quick run."""
-LEARNED_ON = ("selfdialogue",)
-"""A public set of which `plain_dialog` is the part that nothing was trained on."""
 
 
 class Classify:
@@ -173,7 +171,7 @@ def _as_many(scores: NDArray[np.float64], dropped: int) -> NDArray[np.float64]:
 
 
 def _public(folder: Path) -> Iterator[Example]:
-    """The public sets that are there, the others passed over."""
+    """The public sets that are there, the others passed over; `plain_dialog` is what training left of selfdialogue."""
     for public_set in PUBLIC_SETS:
         if (folder / public_set.name).is_dir():
             yield from read_set(public_set, folder)
