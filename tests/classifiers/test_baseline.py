@@ -54,7 +54,10 @@ def named(make_example: Make) -> list[Example]:
     """Poison is a crime, insults are hate, butter is neither."""
     objectives = {"poison": frozenset(["crime"]), "insult": frozenset(["hate"]), "butter": frozenset[str]()}
     return [
-        replace(make_example(f"{i}{word}", f"{place} {word}", unsafe=bool(given)), objectives=given)
+        replace(
+            make_example(f"{i}{word}", f"{place} {word}", unsafe=bool(given), context=(("user", "please"),)),
+            objectives=given,
+        )
         for i, place in enumerate(["kitchen", "garden", "cellar", "attic", "market"] * 4)
         for word, given in objectives.items()
     ]
