@@ -32,7 +32,18 @@ class Line:
     models: tuple[str, ...] = MODELS
 
 
-LINES: tuple[Line, ...] = ()
+LINES = (
+    Line(
+        "safe, before the filter (own pools, a random candidate)", "pick", "safe share, random pick", "safe", MODELS[:1]
+    ),
+    Line("safe, after the filter (own pools, Winnow's pick)", "pick", "safe share, Winnow's pick", "safe", MODELS[1:]),
+    Line("sensible (by the ranker)", "quality", "sensible, sent", "sensible"),
+    Line("specific (by the ranker)", "quality", "specific, sent", "specific"),
+    Line("interesting (by the ranker)", "quality", "interesting, sent", "interesting"),
+    Line("groundedness", "ground", "cite: groundedness", "grounded"),
+    Line("informativeness", "ground", "cite: informativeness", "informative"),
+    Line("citation accuracy", "ground", "cite: citation accuracy", "citation"),
+)
 
 
 def headline(suites: dict[str, Any]) -> list[dict[str, Any]]:

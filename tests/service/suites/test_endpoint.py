@@ -232,9 +232,9 @@ def test_a_server_that_is_not_there_is_named():
 
 def test_the_key_is_sent_and_never_shown():
     key = "sk-secret"
-    with scripted(chatting(lambda body: (401, error(f"Incorrect API key: {key}")))) as (url, script):
-        with model(url, key=key) as made, pytest.raises(EndpointError) as caught:
-            made.answer(ASKS_NOTHING, 9, seed=0)
+    wrong = chatting(lambda body: (401, error(f"Incorrect API key: {key}")))
+    with scripted(wrong) as (url, script), model(url, key=key) as made, pytest.raises(EndpointError) as caught:
+        made.answer(ASKS_NOTHING, 9, seed=0)
     assert script.headers[-1]["Authorization"] == f"Bearer {key}"
     assert key not in str(caught.value)
     assert "Incorrect API key: [key]" in str(caught.value)
