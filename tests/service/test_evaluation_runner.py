@@ -31,7 +31,8 @@ def go(folder, *names, run=None):
 
 
 def lines(folder, name="tiny"):
-    return [json.loads(line) for line in (folder / "rows" / f"{name}.jsonl").read_text().splitlines()]
+    text = (folder / "rows" / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 # rows and results

@@ -256,6 +256,14 @@ def test_the_only_model_that_is_listed_is_taken_and_of_several_one_has_to_be_nam
         EndpointModel(url)
 
 
+def test_a_list_that_needs_a_key_is_asked_for_with_one_unless_the_model_is_named():
+    with scripted(lambda path, body: (401, {"error": "no"}) if path == "/v1/models" else singly(body)) as (url, _):
+        with pytest.raises(EndpointError, match=r"/models answered 401: no \(no API key was sent"):
+            EndpointModel(url)
+        with model(url, "m") as made:
+            assert made.answer(ASKS_NOTHING, 9, seed=3).text == "seed 3"
+
+
 @pytest.mark.parametrize("written", ["{}", "{}/", "{}/v1", "{}/v1/", "{}/v1/chat/completions"])
 def test_an_address_may_be_written_in_several_ways(written):
     with scripted(listing("theirs")) as (url, _), model(written.format(url.removesuffix("/v1")), None) as made:
