@@ -330,6 +330,15 @@ def test_the_headline_holds_the_lines_that_the_results_have_beside_lamdas_figure
     ]
 
 
+def test_a_line_may_show_the_rest_of_a_share_with_its_interval_turned_about(monkeypatch):
+    lines = tuple(Line(name, "live", name, "safe", rest=True) for name in ("attacks", "none"))
+    monkeypatch.setattr("service.headline.LINES", lines)
+    figures = [figure("attacks", 0.25, low=0.125, high=0.5), figure("none", None)]
+    found, undefined = headline({"live": {"figures": figures}})
+    assert (found["value"], found["low"], found["high"]) == (0.75, 0.5, 0.875)
+    assert (undefined["value"], undefined["low"], undefined["high"]) == (None, None, None)
+
+
 def test_lamdas_figures_are_those_of_its_table_28():
     table = {model: [row[model] for row in LAMDA.values()] for model in MODELS}
     assert table == {

@@ -104,5 +104,5 @@ def test_a_gate_that_says_nothing_clear_is_refused(tmp_path, text, says):
 
 
 def test_the_gate_that_ships_as_an_example_can_be_read():
-    floors = read_gate(ROOT / "benchmarks" / "gate.toml", ("classify", "pick", "bias", "ground"))
+    floors = read_gate(ROOT / "benchmarks" / "gate.toml", ("classify", "pick", "live", "bias", "ground"))
     assert len({(floor.suite, floor.metric) for floor in floors}) == len(floors)
