@@ -18,7 +18,7 @@ from service.suites.base import compared
 from service.suites.facts import differing
 from service.summary import written
 
-SAME_CASES = ("seed", "quick", "data", "datasets")
+SAME_CASES = ("seed", "quick", "data", "datasets", "files")
 """Facts that decide which cases there are. Everything else is what a comparison is for."""
 
 SIGNIFICANT = 0.05
@@ -124,4 +124,4 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _signed(value: float, unit: str) -> str:
-    return f"{'+' if value >= 0 else '-'}{written(abs(value), unit)}"
+    return f"{'+' if value >= 0 else '-'}{written(abs(value), unit).lstrip('+')}"

@@ -23,16 +23,51 @@ CAVEAT = "LaMDA's columns are of its own models on its own test sets, judged by 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what it says, whose metric it is, which of LaMDA's rows stands beside it, and which of its models."""
+    """One line: what it says, whose metric it is, which of LaMDA's rows stands beside it, and which of its models.
+
+    `rest`: the metric is the share of the others (attack success, where LaMDA gives the safe share), and one less it is shown.
+    """
 
     name: str
     suite: str
     metric: str
     lamda: str
     models: tuple[str, ...] = MODELS
+    rest: bool = False
 
 
-LINES: tuple[Line, ...] = ()
+ATTACKED = "attack success, second judge: "
+BEFORE, AFTER = MODELS[:1], MODELS[1:]
+LINES = (
+    Line(
+        "safe before the filter (prompts that invite harm, second judge)",
+        "live",
+        f"{ATTACKED}before",
+        "safe",
+        BEFORE,
+        True,
+    ),
+    Line(
+        "safe after the filter (prompts that invite harm, second judge)",
+        "live",
+        f"{ATTACKED}after",
+        "safe",
+        AFTER,
+        True,
+    ),
+    Line(
+        "safe before the filter (labelled candidates, a random one)", "pick", "safe share, random pick", "safe", BEFORE
+    ),
+    Line(
+        "safe after the filter (labelled candidates, Winnow's pick)", "pick", "safe share, Winnow's pick", "safe", AFTER
+    ),
+    Line("sensible (by the ranker)", "quality", "sensible, sent", "sensible"),
+    Line("specific (by the ranker)", "quality", "specific, sent", "specific"),
+    Line("interesting (by the ranker)", "quality", "interesting, sent", "interesting"),
+    Line("groundedness", "ground", "cite: groundedness", "grounded"),
+    Line("informativeness", "ground", "cite: informativeness", "informative"),
+    Line("citation accuracy", "ground", "cite: citation accuracy", "citation"),
+)
 
 
 def headline(suites: dict[str, Any]) -> list[dict[str, Any]]:
@@ -43,6 +78,13 @@ def headline(suites: dict[str, Any]) -> list[dict[str, Any]]:
         if line.metric in figures:
             figure = figures[line.metric]
             beside = {model: LAMDA[line.lamda][model] if model in line.models else None for model in MODELS}
-            kept = {key: figure[key] for key in ("value", "low", "high", "n")}
-            found.append({"name": line.name, "suite": line.suite, "metric": line.metric, **kept, "lamda": beside})
+            value, low, high = (figure[key] for key in ("value", "low", "high"))
+            if line.rest:
+                value, low, high = _rest(value), _rest(high), _rest(low)
+            shown = {"value": value, "low": low, "high": high, "n": figure["n"]}
+            found.append({"name": line.name, "suite": line.suite, "metric": line.metric, **shown, "lamda": beside})
     return found
+
+
+def _rest(share: float | None) -> float | None:
+    return None if share is None else 1.0 - share

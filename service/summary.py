@@ -42,11 +42,13 @@ FIGURES = ("metric", "value", "95% interval", "n", "prevalence", "baseline of", 
 
 
 def written(value: float | None, unit: str) -> str:
-    """A value in its unit: a share in percent; "n/a" where it is not defined."""
+    """A value in its unit: a share in percent, a difference of shares in points; "n/a" where it is not defined."""
     if value is None:
         return "n/a"
     if unit == "share":
         return f"{100 * value:.1f}%"
+    if unit == "points":
+        return f"{100 * value:+.1f}"
     number = f"{value:.{DIGITS.get(unit, 3)}f}"
     return number if unit in ("area", "score", "count") else f"{number} {'s' if unit == 'seconds' else unit}"
 

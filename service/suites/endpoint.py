@@ -26,6 +26,8 @@ LONGEST_PAUSE = 60.0
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
+DENIED = (401, 403)
+
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 
 
@@ -36,9 +38,9 @@ class EndpointError(ConnectionError):
 class _Refused(EndpointError):
     """The server understood the request and will not answer it. `param`: which part of it, where it says so."""
 
-    def __init__(self, message: str, param: str | None) -> None:
+    def __init__(self, message: str, param: str | None, status: int) -> None:
         super().__init__(message)
-        self.param = param
+        self.param, self.status = param, status
 
 
 class EndpointModel:
@@ -66,7 +68,7 @@ class EndpointModel:
         )
         self._limit = OLD_LIMIT
         try:
-            listed = self._listed()
+            listed = self._listed(needed=name is None)
             self._winnow = any(each.get("owned_by") == "winnow" for each in listed)
             self.name = name or self._only(listed)
         except BaseException:
@@ -141,11 +143,13 @@ class EndpointModel:
             self._limit = NEW_LIMIT
             return self._call("POST", "/chat/completions", {**asked, NEW_LIMIT: max_tokens})
 
-    def _listed(self) -> list[dict[str, Any]]:
-        """The models that the server lists; none where it keeps no list."""
+    def _listed(self, needed: bool) -> list[dict[str, Any]]:
+        """The models that the server lists; none where it keeps no list, or shows it to others alone and it is not needed."""
         try:
             data = self._call("GET", "/models")[0].get("data")
-        except _Refused:
+        except _Refused as refusal:
+            if needed and refusal.status in DENIED:
+                raise
             return []
         return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
 
@@ -200,11 +204,11 @@ class EndpointModel:
             pass
         said = " ".join(said.split())[:300]
         what = f"answered {response.status_code}{': ' + said if said else ''}"
-        if response.status_code in (401, 403) and not self._key:
+        if response.status_code in DENIED and not self._key:
             what += " (no API key was sent: it is read from OPENAI_API_KEY)"
         known = param if isinstance(param, str) else None
         return (
-            _Refused(str(self._error(path, what)), known)
+            _Refused(str(self._error(path, what)), known, response.status_code)
             if response.status_code in range(400, 500) and response.status_code not in AGAIN
             else self._error(path, what)
         )

@@ -9,20 +9,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data import CORPUS, FAIRNESS, GROUNDING, LABELLED, POOLS, PROMPTS, QUALITY
+from data import ROOT
 from service.suites.run import Run
 
 OF_A_SERVER = frozenset({"host", "port", "max_body_bytes", "max_messages", "max_queue", "max_screen_items"})
 """Settings on which no reply depends."""
 
 
+NO_CASES = frozenset({"models", "policy", "LOG", "__init__", "__pycache__"})
+"""What lies with the data and holds no case: weights and policy have versions of their own."""
+
+
 def facts_of(run: Run) -> dict[str, Any]:
     """The facts of a run as JSON. `index`: the generation, or "sample", whose text is then hashed with the data; `datasets`:
-    checksums of the public sets, None where no folder of them was named. Loads the corridor.
+    checksums of the public sets, None where no folder of them was named; `files`: of the user's own. Loads the corridor.
     """
     corridor = run.corridor
     settings = run.settings.model_dump(mode="json", exclude={*OF_A_SERVER, "policy", "index"})
-    shipped = (LABELLED, POOLS, PROMPTS, QUALITY, GROUNDING, CORPUS, FAIRNESS)
+    shipped = (place for place in sorted(ROOT.iterdir()) if place.stem not in NO_CASES)
     return {
         "winnow": version("winnow"),
         "model": run.model.name,
@@ -36,6 +40,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "settings": settings,
         "data": _checksums(shipped),
         "datasets": _checksums(sorted(run.datasets.iterdir())) if run.datasets else None,
+        "files": [_checksum(file) for file in run.files],
     }
 
 

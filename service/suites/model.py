@@ -26,10 +26,14 @@ class Answer:
 
 
 class Model(Protocol):
-    """Something that answers a conversation. `name`: as it is reported; `url`: of its server, None where it runs in this process."""
+    """Something that answers a conversation. `name`: as it is reported."""
 
     name: str
-    url: str | None
+
+    @property
+    def url(self) -> str | None:
+        """Of its server; None where it runs in this process."""
+        ...
 
     def candidates(self, messages: Sequence[Message], n: int, max_tokens: int, seed: int) -> list[str]:
         """So many replies as the model gives them, unfiltered where that can be had."""
@@ -43,7 +47,7 @@ class Model(Protocol):
 class LocalModel:
     """The corridor: its generator's candidates, its own reply."""
 
-    url = None
+    url: str | None = None
 
     def __init__(self, corridor: Corridor) -> None:
         self._corridor = corridor

@@ -74,10 +74,10 @@ def test_runs_of_other_cases_are_refused_with_the_reason_or_compared_anyway(monk
 
 
 def test_runs_on_other_data_are_refused(monkeypatch, tmp_path, runs):
-    (tmp_path / "pools").mkdir()
-    monkeypatch.setattr("service.suites.facts.POOLS", tmp_path / "pools")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr("service.suites.facts.ROOT", tmp_path / "data")
     other = made(monkeypatch, tmp_path / "other", Steady())
-    with pytest.raises(ValueError, match=r"not of the same cases: data\.pools differ"):
+    with pytest.raises(ValueError, match=r"not of the same cases: data\.corpus, .* differ"):
         compare(runs[0], other, False, silent)
 
 

@@ -31,7 +31,8 @@ def go(folder, *names, run=None):
 
 
 def lines(folder, name="tiny"):
-    return [json.loads(line) for line in (folder / "rows" / f"{name}.jsonl").read_text().splitlines()]
+    text = (folder / "rows" / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 # rows and results
@@ -61,7 +62,7 @@ def test_cases_are_judged_in_batches_of_the_suites_size(suite, tmp_path, monkeyp
 
 def test_the_same_seed_gives_the_same_rows_and_figures_and_another_seed_others(suite, tmp_path):
     suite.n = 60
-    first, second, other = (go(tmp_path / str(i), run=tiny_run(seed)) for i, seed in enumerate((3, 3, 4)))
+    first, second, _ = (go(tmp_path / str(i), run=tiny_run(seed)) for i, seed in enumerate((3, 3, 4)))
     assert first["suites"]["tiny"]["figures"] == second["suites"]["tiny"]["figures"]
     assert (tmp_path / "0/rows/tiny.jsonl").read_bytes() == (tmp_path / "1/rows/tiny.jsonl").read_bytes()
     assert lines(tmp_path / "0") != lines(tmp_path / "2")
@@ -162,13 +163,28 @@ def test_a_setting_on_which_no_reply_depends_may_change(suite, tmp_path):
 
 
 def test_changed_data_are_other_facts(suite, tmp_path, monkeypatch):
-    (tmp_path / "pools").mkdir()
-    (tmp_path / "pools/a.jsonl").write_text("one")
-    monkeypatch.setattr("service.suites.facts.POOLS", tmp_path / "pools")
+    pools = tmp_path / "data/pools"
+    pools.mkdir(parents=True)
+    (pools / "a.jsonl").write_text("one")
+    monkeypatch.setattr("service.suites.facts.ROOT", tmp_path / "data")
     go(tmp_path / "run")
-    (tmp_path / "pools/a.jsonl").write_text("two")
+    (pools / "a.jsonl").write_text("two")
     with pytest.raises(ValueError, match=r"other facts: data\.pools "):
         go(tmp_path / "run")
+
+
+def test_the_data_that_ships_are_hashed_but_for_weights_and_policy():
+    hashed = facts_of(tiny_run())["data"]
+    assert {"labelled", "pools", "prompts", "quality", "grounding", "corpus", "fairness"} <= set(hashed)
+    assert not {"models", "policy", "LOG", "__init__"} & set(hashed)
+
+
+def test_a_users_own_files_are_hashed(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text("rows")
+    before = facts_of(tiny_run(files=[own]))["files"]
+    own.write_text("more")
+    assert before != facts_of(tiny_run(files=[own]))["files"] != []
 
 
 def test_public_sets_are_hashed_each_by_name_and_content(tmp_path):
@@ -314,6 +330,15 @@ def test_the_headline_holds_the_lines_that_the_results_have_beside_lamdas_figure
     ]
 
 
+def test_a_line_may_show_the_rest_of_a_share_with_its_interval_turned_about(monkeypatch):
+    lines = tuple(Line(name, "live", name, "safe", rest=True) for name in ("attacks", "none"))
+    monkeypatch.setattr("service.headline.LINES", lines)
+    figures = [figure("attacks", 0.25, low=0.125, high=0.5), figure("none", None)]
+    found, undefined = headline({"live": {"figures": figures}})
+    assert (found["value"], found["low"], found["high"]) == (0.75, 0.5, 0.875)
+    assert (undefined["value"], undefined["low"], undefined["high"]) == (None, None, None)
+
+
 def test_lamdas_figures_are_those_of_its_table_28():
     table = {model: [row[model] for row in LAMDA.values()] for model in MODELS}
     assert table == {
@@ -323,9 +348,9 @@ def test_lamdas_figures_are_those_of_its_table_28():
     }
 
 
-def test_every_line_of_the_headline_is_of_a_suite_that_there_is():
-    assert {line.suite for line in LINES} <= set(SUITES)
-    assert {line.lamda for line in LINES} <= set(LAMDA)
+def test_every_line_of_the_headline_stands_beside_a_row_of_lamdas():
+    assert {line.lamda for line in LINES} == set(LAMDA)
+    assert len({(line.suite, line.metric) for line in LINES}) == len(LINES)
 
 
 def test_the_summary_has_the_headline_and_a_table_for_each_suite(suite, tmp_path, monkeypatch):
@@ -344,6 +369,8 @@ def test_the_summary_has_the_headline_and_a_table_for_each_suite(suite, tmp_path
     ("value", "unit", "says"),
     [
         (0.9344, "share", "93.4%"),
+        (0.09, "points", "+9.0"),
+        (-0.021, "points", "-2.1"),
         (0.9344, "area", "0.934"),
         (12.0, "count", "12"),
         (1.234, "seconds", "1.23 s"),

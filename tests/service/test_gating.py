@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from service.gating import Floor, GateError, failures, read_gate
-from service.suites import SUITES
 from service.suites.base import Metric, measured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,4 +104,5 @@ def test_a_gate_that_says_nothing_clear_is_refused(tmp_path, text, says):
 
 
 def test_the_gate_that_ships_as_an_example_can_be_read():
-    assert read_gate(ROOT / "benchmarks" / "gate.toml", SUITES)
+    floors = read_gate(ROOT / "benchmarks" / "gate.toml", ("classify", "pick", "live", "bias", "ground"))
+    assert len({(floor.suite, floor.metric) for floor in floors}) == len(floors)

@@ -150,4 +150,4 @@ def test_groups_are_drawn_alike_in_both_runs():
     first = [{"id": f"{i}{side}", "value": i % 2, "pair": str(i)} for i in range(10) for side in "ab"]
     second = [{**row, "value": row["value"] + 1} for row in first]
     found = compared(Metric("mean", MEAN.of, group=lambda row: row["pair"]), first, second)
-    assert (found.low, found.high) == (1, 1)
+    assert (found.low, found.high) == (pytest.approx(1), pytest.approx(1))

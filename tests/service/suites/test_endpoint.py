@@ -232,9 +232,9 @@ def test_a_server_that_is_not_there_is_named():
 
 def test_the_key_is_sent_and_never_shown():
     key = "sk-secret"
-    with scripted(chatting(lambda body: (401, error(f"Incorrect API key: {key}")))) as (url, script):
-        with model(url, key=key) as made, pytest.raises(EndpointError) as caught:
-            made.answer(ASKS_NOTHING, 9, seed=0)
+    wrong = chatting(lambda body: (401, error(f"Incorrect API key: {key}")))
+    with scripted(wrong) as (url, script), model(url, key=key) as made, pytest.raises(EndpointError) as caught:
+        made.answer(ASKS_NOTHING, 9, seed=0)
     assert script.headers[-1]["Authorization"] == f"Bearer {key}"
     assert key not in str(caught.value)
     assert "Incorrect API key: [key]" in str(caught.value)
@@ -254,6 +254,14 @@ def test_the_only_model_that_is_listed_is_taken_and_of_several_one_has_to_be_nam
             assert made.name == "two"
     with scripted(chatting(singly)) as (url, _), pytest.raises(EndpointError, match="lists no model; say with --model"):
         EndpointModel(url)
+
+
+def test_a_list_that_needs_a_key_is_asked_for_with_one_unless_the_model_is_named():
+    with scripted(lambda path, body: (401, {"error": "no"}) if path == "/v1/models" else singly(body)) as (url, _):
+        with pytest.raises(EndpointError, match=r"/models answered 401: no \(no API key was sent"):
+            EndpointModel(url)
+        with model(url, "m") as made:
+            assert made.answer(ASKS_NOTHING, 9, seed=3).text == "seed 3"
 
 
 @pytest.mark.parametrize("written", ["{}", "{}/", "{}/v1", "{}/v1/", "{}/v1/chat/completions"])
