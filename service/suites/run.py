@@ -22,7 +22,8 @@ class Unavailable(Exception):
 class Run:
     """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
 
-    `model`: under test, Winnow's own generator unless an endpoint is named.
+    `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
+    by `classify` in place of ours.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Run:
         datasets: Path | None = None,
         endpoint: Model | None = None,
         corridor: Corridor | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.settings, self.seed, self.quick, self.datasets = settings, seed, quick, datasets
-        self._endpoint = endpoint
+        self._endpoint, self.files = endpoint, tuple(files)
         if corridor is not None:
             self.__dict__["corridor"] = corridor
 

@@ -377,8 +377,7 @@ def nothing_may_load(monkeypatch):
         (("--targets",), "--targets needs --public FOLDER and takes no FILE"),
         (("own.jsonl", "--targets"), "--targets needs --public FOLDER and takes no FILE"),
         (("own.jsonl", "--targets", "--public", "sets"), "--targets needs --public FOLDER and takes no FILE"),
-        ((), "name a file or folder of labelled exchanges, or give --targets"),
-        (("--public", "sets"), "name a file or folder of labelled exchanges, or give --targets"),
+        (("--public", "sets"), "--split and --public go with a FILE of labelled exchanges; suites take --datasets"),
     ],
 )
 def test_eval_takes_either_a_file_or_the_targets_with_the_public_sets(tmp_path, nothing_may_load, words, says):
