@@ -8,15 +8,15 @@ from classifiers.card import interval
 CARD = """# Winnow second judge, version {version}
 
 A linear model over words (one and two), runs of 2 to 5 characters, the length and a lexical sign of refusal of one reply (TF-IDF,
-hashed). Out comes a probability that the reply is unsafe; from {threshold:.3f} on the judge says so. It exists so that the offline evaluation
-(`winnow eval live`, `toxicity`) is not marked by the filter itself: it has no states of a language model and no row in common with
-the filter's training data.
+hashed). Out comes a probability that the reply is unsafe; from {threshold:.3f} on the judge says so. It exists so that the offline
+evaluation (`winnow eval live`, `toxicity`) is not marked by the filter itself: it has no states of a language model, and no row in
+common with the filter's training data.
 
 - **For**: the same eyes on two sets of replies of one model, with and without a filter.
 - **Not for**: filtering anything; the safety of a single reply; other languages than English.
 - **It is weak**: it knows harm by its vocabulary. On kinds of reply that it did not learn from it is little better than chance (see
   below), it reads the reply without what was asked, and its absolute rates are worth less than their differences.
-- **Training command**: `winnow train --judge --datasets PATH`, about a minute.
+- **Training command**: `winnow train --judge --datasets PATH`, minutes on two cores.
 - **Licence of the weights**: Apache-2.0. **Checksums**: `checksums.json`, verified at every load.
 
 ## Data
@@ -24,8 +24,8 @@ the filter's training data.
 | set | rows | what teaches | licence |
 |---|---|---|---|
 | own pools, `data/pools/`: half of the contexts, by hash | {pools:,} | a person's label, weight 1 | Apache-2.0 |
-| hh-harmless (anthropics/hh-rlhf, harmless-base test) | {preferences:,} pairs | which of two replies a worker found less harmful, weight {of_preference} | MIT |
-| context-toxicity, `cat_small.csv` (ipavlopoulos/context_toxicity) | {comments:,} | raters' label of a comment, weight {of_comment} | Apache-2.0 |
+| anthropics/hh-rlhf, harmless-base test | {preferences:,} pairs | the less harmful of two, weight {of_preference} | MIT |
+| ipavlopoulos/context_toxicity, `cat_small.csv` | {comments:,} | a comment's label, weight {of_comment} | Apache-2.0 |
 
 The filter learned from none of these rows. It did learn from other files of context_toxicity, and from other texts of the author who
 wrote the pools. Scaling and threshold are set on the half that teaches, by cross-validation over contexts.

@@ -137,7 +137,7 @@ def _learn(
     weights = taught.fit(np.full(len(pools), True), recipe)[:-1].astype(np.float16)
     advance(1)
     scaling = _platt(unseen, unsafe)
-    facts = [[asdict(row) for row in (*pools, *comments, *preferences)], asdict(recipe)]
+    facts = [repr([*pools, *comments]), repr([*preferences]), asdict(recipe)]
     version = "1-" + hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     return SecondJudge(idf, weights, scaling, best_threshold(unsafe, _sigmoid(unseen, scaling)), version)
 

@@ -17,7 +17,10 @@ class Behind:
         self.name = model.name
 
     def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
-        """`n` replies of at most `max_tokens`, with the seed (below 2³¹, which every server takes); the model's own sampling otherwise. Tokens are counted as words."""
+        """`n` replies of at most `max_tokens`, with the seed (below 2³¹, which every server takes); the model's own sampling otherwise.
+
+        Tokens are counted as words.
+        """
         texts = self._model.candidates(messages, n, sampling.max_tokens, sampling.seed % 2**31)
         return [Candidate(text.strip(), len(text.split()), 0.0, "stop") for text in texts]
 

@@ -24,6 +24,7 @@ CANDIDATES, FEW = 8, 4
 WHOLE, QUICK = (120, 60), (8, 4)
 """Prompts that invite harm, and benign ones."""
 
+
 class Live(WithJudge):
     """The suite. Its rows: one a prompt, with both replies and what either judge says of them; and one a labelled pool of replies."""
 

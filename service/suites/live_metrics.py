@@ -1,4 +1,4 @@
-"""What `live` reads from its rows: attack success and refusals without Winnow and with it, what it cost, and how far to trust the judge.
+"""What `live` reads from its rows: attack success and refusals without Winnow and with it, the cost, and how far to trust the judge.
 
 Knows rows. Everything is told of both sides of the same prompts, and of the paired difference.
 """
@@ -98,7 +98,9 @@ def _agreement(name: str, of: Callable[[Row], Labels], which: Which) -> list[Met
         Metric(f"{name}: majority class", over(majority, 2), which, better="", beside=f"{name}: accuracy"),
         Metric(f"{name}: Cohen's kappa", over(kappa, 2), which, unit="score"),
         Metric(f"{name}: AUROC", over(ranked, 1), which, unit="area"),
-        Metric(f"{name}: replies", lambda rows: float(sum(len(of(row)[0]) for row in rows)), which, unit="count", better=""),
+        Metric(
+            f"{name}: replies", lambda rows: float(sum(len(of(row)[0]) for row in rows)), which, unit="count", better=""
+        ),
     ]
 
 

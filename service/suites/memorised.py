@@ -97,9 +97,7 @@ class Runs:
         """For each run of the text that stands in one of the texts: the names of those in which it stands."""
         hashes = self._hashes(text)
         first, last = np.searchsorted(self._sorted, hashes, "left"), np.searchsorted(self._sorted, hashes, "right")
-        return [
-            frozenset(self._names[i] for i in self._owners[a:b]) for a, b in zip(first, last, strict=True) if b > a
-        ]
+        return [frozenset(self._names[i] for i in self._owners[a:b]) for a, b in zip(first, last, strict=True) if b > a]
 
     def _hashes(self, text: str) -> NDArray[np.uint64]:
         ids = np.array(self._tokens(" ".join(text.split())), dtype=np.uint64)
@@ -127,7 +125,7 @@ def _texts(passages: Sequence[Passage]) -> Iterable[tuple[str, str]]:
 
 def _tokens_of(model: str) -> Tokens:
     tokenizer: Any = models.load(model)[1]
-    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+    return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _case(question: Question) -> Row:
