@@ -8,8 +8,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -120,16 +122,21 @@ def cold_start(settings: Settings) -> tuple[float, float]:
     ):
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(settings.model_dump_json() + "\n")
-        process.stdin.flush()
+        limit = threading.Timer(LONGEST_START, process.kill)
+        limit.start()
+        with suppress(BrokenPipeError):  # it died at once; what it said tells why
+            process.stdin.write(settings.model_dump_json() + "\n")
+            process.stdin.flush()
         said = process.stdout.readline().strip()
         seconds = time.perf_counter() - begun
-        out, _ = process.communicate(timeout=LONGEST_START)
+        peak = process.stdout.read()
+        process.wait()
+        limit.cancel()
         complaints.seek(0)
         last = [line for line in complaints.read().splitlines() if line.strip()][-1:]
     if said != "ready" or process.returncode:
         raise RuntimeError(f"a fresh process did not get ready: {last[0] if last else 'it said nothing'}")
-    return seconds, float(out)
+    return seconds, float(peak)
 
 
 def _phases(answer: Answer) -> dict[str, float]:

@@ -26,8 +26,13 @@ def sets(tmp_path_factory):
     with gzip.open(folder / "hh-harmless/test.jsonl.gz", "wt") as file:
         for i in range(4):
             asked = f"\n\nHuman: Hello {i}\n\nAssistant: "
-            print(json.dumps({"chosen": asked + "Some lovely cake", "rejected": asked + "Some horrid poison"}), file=file)
-        print(json.dumps({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: b"}), file=file)
+            print(
+                json.dumps({"chosen": asked + "Some lovely cake", "rejected": asked + "Some horrid poison"}), file=file
+            )
+        print(
+            json.dumps({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: b"}),
+            file=file,
+        )
         print(json.dumps({"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a\n\nAssistant: b"}), file=file)
     for name in ("gc", "gn"):
         with gzip.open(folder / f"context-toxicity/{name}.csv.gz", "wt", newline="") as file:
@@ -41,7 +46,10 @@ def sets(tmp_path_factory):
     for name in ("train", "val"):
         (folder / f"diasafety/{name}.json").write_text(json.dumps([row, {**row, "response": SAFE, "label": "Safe"}]))
     pools = [
-        {"id": f"p{i}", "candidates": [{"text": f"{SAFE} {i}", "unsafe": False}, {"text": f"{UNSAFE} {i}", "unsafe": True}]}
+        {
+            "id": f"p{i}",
+            "candidates": [{"text": f"{SAFE} {i}", "unsafe": False}, {"text": f"{UNSAFE} {i}", "unsafe": True}],
+        }
         for i in range(40)
     ]
     (folder / "pools.jsonl").write_text("\n".join(map(json.dumps, pools)))
