@@ -210,6 +210,7 @@ def train(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
+    judge: Annotated[bool, typer.Option("--judge", help="train the offline evaluation's second judge instead")] = False,
 ) -> None:
     """Train the safety classifier as it is shipped, the support classifier, or, with --objective, a rule of your own.
 
@@ -249,6 +250,16 @@ def train(
 
             folder = output or SHIPPED_SUPPORT
             train_support(datasets, labelled or GROUNDING / "pairs", folder, seed, progress)
+            console.print(f"written to {folder}", markup=False, soft_wrap=True)
+            return
+        if judge:
+            from classifiers.judge_training import JudgeRecipe, train_judge
+            from classifiers.second_judge import SHIPPED_JUDGE
+            from data import POOLS
+
+            folder = output or SHIPPED_JUDGE
+            with _progress("fitting", JudgeRecipe().folds + 1) as advance:
+                train_judge(datasets, POOLS / "pools.jsonl", folder, advance=advance)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         target = output or SHIPPED

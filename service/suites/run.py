@@ -5,6 +5,7 @@ Knows how the parts are loaded, once and only when a suite asks. Does not know s
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from classifiers import SafetyScorer
 from service.chat import Corridor
 from service.settings import Settings
+from service.suites.behind import Behind
 from service.suites.model import LocalModel, Model
 
 
@@ -57,6 +59,11 @@ class Run:
     def model(self) -> Model:
         """Who answers: the endpoint, or the corridor's own generator."""
         return self._endpoint or LocalModel(self.corridor)
+
+    @property
+    def screened(self) -> Corridor:
+        """Winnow before the model under test: the corridor, with the endpoint's replies for candidates where one is named."""
+        return replace(self.corridor, generator=Behind(self._endpoint)) if self._endpoint else self.corridor
 
     def public(self, name: str) -> Path:
         """The folder of a public set. Raises `Unavailable` where it is not there."""
