@@ -56,6 +56,11 @@ class Run:
         """Who answers: the endpoint, or the corridor's own generator."""
         return self._endpoint or LocalModel(self.corridor)
 
+    @property
+    def local(self) -> bool:
+        """Whether Winnow's own corridor is under test, and no endpoint."""
+        return self._endpoint is None
+
     def public(self, name: str) -> Path:
         """The folder of a public set. Raises `Unavailable` where it is not there."""
         if self.datasets is None or not (self.datasets / name).exists():
