@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|ground|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line: `winnow serve|chat|screen|ground|eval|label|calibrate|index|train`. Reads options, hands over, prints; no logic."""
 
 import json
 import logging
@@ -12,6 +12,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from service import label_cli
 
 app = typer.Typer(
     help="Sample many replies, drop the unsafe ones, rank the rest, cite a local corpus.",
@@ -198,6 +200,9 @@ def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
     output.write_text(json.dumps(report, indent=1) + "\n")
     print_figures(report, Console())
     console.print(f"written to {output}", markup=False, soft_wrap=True)
+
+
+app.command("label", epilog=label_cli.EXAMPLE)(label_cli.label)
 
 
 @app.command(
