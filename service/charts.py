@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-SIDE = 180
+SIDE = 210
 """Width and height of a curve's square, in pixels; coordinates run from 0 to this, downwards."""
 
 BAR = 150
 """Width of an interval bar."""
 
 BINS = 10
-POINTS = 120
-"""Points of a curve that are drawn; more would be one line."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ def curve(name: str, labels: Sequence[bool], scores: Sequence[float]) -> Curve |
     if not y.any() or y.all():
         return None
     precision, recall, _ = precision_recall_curve(y, s)
-    kept = np.unique(np.linspace(0, len(recall) - 1, min(POINTS, len(recall))).round().astype(int))
-    path = " ".join(f"{SIDE * recall[i]:.1f},{SIDE * (1 - precision[i]):.1f}" for i in kept)
+    places = zip(np.round(SIDE * recall), np.round(SIDE * (1 - precision)), strict=True)
+    # A pixel is drawn once, however many thresholds it stands for.
+    path = " ".join(f"{x:.0f},{y:.0f}" for x, y in dict.fromkeys(places))
     return Curve(
         name,
         len(y),

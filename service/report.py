@@ -1,4 +1,4 @@
-"""The report: one HTML file of a run's results, to be opened anywhere. No script, no request; hurtful texts are blurred until asked for.
+"""The report: one HTML file of a run's results, to be opened anywhere. No script, no request; hurtful texts are blurred until asked.
 
 Knows what a reader is shown and from which rows. Where marks lie is in `charts.py`, the document in `pages/`; Jinja escapes every text.
 """
