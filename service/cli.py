@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|ground|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line: `winnow serve|chat|screen|ground|eval|label|calibrate|index|train`. Reads options, hands over, prints; no logic."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service import eval_command
+from service import eval_command, label_cli
 from service.console import console, plain_errors, progress, settings_of
 
 app = typer.Typer(
@@ -115,6 +115,9 @@ def ground(
 
 
 app.command("eval", epilog=eval_command.EXAMPLE)(eval_command.evaluate)
+
+
+app.command("label", epilog=label_cli.EXAMPLE)(label_cli.label)
 
 
 @app.command(
@@ -258,7 +261,7 @@ def train(
             from data import POOLS
 
             folder = output or SHIPPED_JUDGE
-            with _progress("fitting", JudgeRecipe().folds + 1) as advance:
+            with progress("fitting", JudgeRecipe().folds + 1) as advance:
                 train_judge(datasets, POOLS / "pools.jsonl", folder, advance=advance)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return

@@ -101,7 +101,7 @@ def answer_all(
                         "id": question.id,
                         "kind": question.kind,
                         "mode": mode,
-                        **_reply_row(decision.replies[0], corridor, question_of(question.messages)),
+                        **reply_row(decision.replies[0], corridor, question_of(question.messages)),
                         "seconds": round(sum(decision.seconds.values()), 2),
                         "versions": versions,
                     }
@@ -176,35 +176,45 @@ def _share(hits: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
     return found.as_dict()
 
 
-def _reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any]:
+def reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any]:
+    """A reply with its claims, each with its support, and how many of its citations are invented. A reply that nobody looked up is
+    looked up here; a fallback makes no claims.
+    """
     grounding = reply.grounding
-    if (
-        grounding is None and reply.finish_reason != "content_filter"
-    ):  # how well does a reply stand that nobody looked up?
-        grounding = ground(
-            reply.text,
-            corridor.index,
-            question,
-            threshold=corridor.support_threshold,
-            scorer=corridor.support,
-            cut_off=reply.finish_reason == "length",
-        )
-    claims = grounding.claims if grounding else ()
+    if grounding is None and reply.finish_reason != "content_filter":
+        grounding = looked_up(reply.text, corridor, question, reply.finish_reason == "length")
     return {
         "reply": reply.text,
         "finish_reason": reply.finish_reason,
-        "claims": [
-            {
-                "text": claim.text,
-                "label": claim.label,
-                "support": round(claim.support, 4),
-                "documents": [c.quote.passage.document_id for c in claim.citations],
-                "quotes": [c.quote.text for c in claim.citations],
-            }
-            for claim in claims
-        ],
+        "claims": claim_rows(grounding) if grounding else [],
         "invented": sum(_invented(c, reply.text, corridor.index) for c in (reply.grounding or Grounding(())).citations),
     }
+
+
+def looked_up(text: str, corridor: Corridor, question: str, cut_off: bool = False) -> Grounding:
+    """Every claim of a text against the corridor's index, judged as the corridor judges its own."""
+    return ground(
+        text,
+        corridor.index,
+        question,
+        threshold=corridor.support_threshold,
+        scorer=corridor.support,
+        cut_off=cut_off,
+    )
+
+
+def claim_rows(grounding: Grounding) -> list[dict[str, Any]]:
+    """Text, label, support and what is cited, of each claim."""
+    return [
+        {
+            "text": claim.text,
+            "label": claim.label,
+            "support": round(claim.support, 4),
+            "documents": [c.quote.passage.document_id for c in claim.citations],
+            "quotes": [c.quote.text for c in claim.citations],
+        }
+        for claim in grounding.claims
+    ]
 
 
 def _invented(citation: Citation, reply: str, index: Index) -> bool:

@@ -4,7 +4,21 @@ from importlib import import_module
 
 from service.suites.base import Suite
 
-SUITES: dict[str, str] = {}
+SUITES: dict[str, str] = {
+    name: f"service.suites.{name}"
+    for name in (
+        "classify",
+        "pick",
+        "bias",
+        "robust",
+        "retrieve",
+        "ground",
+        "live",
+        "toxicity",
+        "memorised",
+        "speed",
+    )
+}
 """Name on the command line -> module that holds it as SUITE, in the order in which they run."""
 
 

@@ -24,6 +24,10 @@ class Behind:
         texts = self._model.candidates(messages, n, sampling.max_tokens, sampling.seed % 2**31)
         return [Candidate(text.strip(), len(text.split()), 0.0, "stop") for text in texts]
 
+    def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
+        """0 for each: an endpoint does not tell."""
+        return [0.0] * len(texts)
+
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Words, for want of the model's tokenizer."""
         return sum(len(message["content"].split()) for message in messages)

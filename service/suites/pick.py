@@ -52,7 +52,7 @@ class Pick:
         sources = sorted({row["source"] for row in rows} - {PREFERENCES})
         if len(sources) > 1:
             for source in sources:
-                found += _figures(f"source {source}: ", lambda row, source=source: row["source"] == source)
+                found += _figures(f"source {source}: ", _of_source(source))
         if any(row["source"] == PREFERENCES for row in rows):
             found += _preferences()
         return found
@@ -190,3 +190,7 @@ def _preferences() -> Iterator[Metric]:
     yield Metric(f"{PREFERENCES}: rejected reply dropped", mean_of(dropped(True)), pairs)
     yield Metric(f"{PREFERENCES}: preferred reply dropped", mean_of(dropped(False)), pairs, better="lower")
     yield Metric(f"{PREFERENCES}: both dropped", mean_of(lambda row: row["pick"] is None), pairs, better="lower")
+
+
+def _of_source(source: str) -> Callable[[Row], bool]:
+    return lambda row: bool(row["source"] == source)

@@ -65,6 +65,11 @@ class Run:
         """Winnow before the model under test: the corridor, with the endpoint's replies for candidates where one is named."""
         return replace(self.corridor, generator=Behind(self._endpoint)) if self._endpoint else self.corridor
 
+    @property
+    def local(self) -> bool:
+        """Whether Winnow's own corridor is under test, and no endpoint."""
+        return self._endpoint is None
+
     def public(self, name: str) -> Path:
         """The folder of a public set. Raises `Unavailable` where it is not there."""
         if self.datasets is None or not (self.datasets / name).exists():
