@@ -10,7 +10,7 @@ import typer
 from service.console import plain_errors, say
 
 EXAMPLE = (
-    "Example: winnow label replies.jsonl --rater ada, and later: winnow label replies.jsonl --export labelled.jsonl"
+    "Example: winnow label replies.jsonl --rater ada, then winnow label replies.jsonl --export labelled.jsonl"
 )
 
 
