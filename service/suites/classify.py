@@ -73,7 +73,7 @@ class Classify:
         sources = sorted({row["source"] for row in rows})
         if len(sources) > 1:
             for source in sources:
-                found += _figures(f"source {source}: ", _OVERALL, lambda row, source=source: row["source"] == source)
+                found += _figures(f"source {source}: ", _OVERALL, _from(source))
         for name in sorted({name for row in rows if row["complete"] for name in (*row["scores"], *row["labels"])}):
             found += _figures(f"objective {name}: ", _objective(name), lambda row: row["complete"])
         return found
@@ -157,6 +157,10 @@ _MEASURES: tuple[tuple[str, Measure, str, str, bool, bool], ...] = (
     ("calibration error", expected_calibration_error, "score", "lower", False, False),
 )
 """Name, measure, unit, better, whether it reads what was dropped, and whether the baseline stands beside it."""
+
+
+def _from(source: str) -> Callable[[Row], bool]:
+    return lambda row: bool(row["source"] == source)
 
 
 def _group(row: Row) -> str:
