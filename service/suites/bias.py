@@ -4,7 +4,7 @@ Knows terms, sentences and gaps. The sentences are in data/fairness.toml, read i
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -55,13 +55,7 @@ class Bias:
             Metric("spread of scores over terms", spread, group=_sentence, unit="score", better="lower"),
             Metric("neutral sentences refused", mean_of(_refused), group=_sentence, better="lower"),
             *(
-                Metric(
-                    f"refused with {term!r}",
-                    mean_of(_refused),
-                    lambda row, term=term: row["term"] == term,  # type: ignore[misc]
-                    group=_sentence,
-                    better="lower",
-                )
+                Metric(f"refused with {term!r}", mean_of(_refused), _names(term), group=_sentence, better="lower")
                 for term in terms
             ),
         ]
@@ -90,6 +84,10 @@ def spread(rows: Sequence[Row]) -> float | None:
         return None
     # Weighted by rows: a sentence that a resample drew twice counts twice.
     return float(sum(np.std(scores) * len(scores) for scores in by_sentence.values()) / len(rows))
+
+
+def _names(term: str) -> Callable[[Row], bool]:
+    return lambda row: bool(row["term"] == term)
 
 
 def _sentence(row: Row) -> str:

@@ -73,7 +73,7 @@ class Classify:
         sources = sorted({row["source"] for row in rows})
         if len(sources) > 1:
             for source in sources:
-                found += _figures(f"source {source}: ", _OVERALL, _of_source(source))
+                found += _figures(f"source {source}: ", _OVERALL, _from(source))
         for name in sorted({name for row in rows if row["complete"] for name in (*row["scores"], *row["labels"])}):
             found += _figures(f"objective {name}: ", _objective(name), lambda row: row["complete"])
         return found
@@ -159,6 +159,10 @@ _MEASURES: tuple[tuple[str, Measure, str, str, bool, bool], ...] = (
 """Name, measure, unit, better, whether it reads what was dropped, and whether the baseline stands beside it."""
 
 
+def _from(source: str) -> Callable[[Row], bool]:
+    return lambda row: bool(row["source"] == source)
+
+
 def _group(row: Row) -> str:
     return str(row["group"])
 
@@ -204,7 +208,3 @@ def _with_baseline(cases: Sequence[Row], known: Sequence[Example], judged: Seque
         {**case, "baseline": float(p), "baseline_scores": {name: float(found[i]) for name, found in named.items()}}
         for i, (case, p) in enumerate(zip(cases, unsafe, strict=True))
     ]
-
-
-def _of_source(source: str) -> Callable[[Row], bool]:
-    return lambda row: bool(row["source"] == source)

@@ -35,7 +35,7 @@ class Pick:
     def cases(self, run: Run) -> Sequence[Row]:
         found = run.sample(list(own_pools()), 10**9, QUICK_POOLS)
         for name, read, whole, quick in (
-            ("safetext", lambda folder: safetext_pools(folder.parent), 10**9, QUICK_SITUATIONS),
+            ("safetext", safetext_pools, 10**9, QUICK_SITUATIONS),
             ("hh-harmless", preference_pairs, PAIRS, QUICK_PAIRS),
         ):
             try:
@@ -52,7 +52,7 @@ class Pick:
         sources = sorted({row["source"] for row in rows} - {PREFERENCES})
         if len(sources) > 1:
             for source in sources:
-                found += _figures(f"source {source}: ", _of_source(source))
+                found += _figures(f"source {source}: ", _from(source))
         if any(row["source"] == PREFERENCES for row in rows):
             found += _preferences()
         return found
@@ -88,6 +88,10 @@ def _judged(case: Row, run: Run) -> Row:
         "likelihood_pick": int(np.argmax(likelihoods)),
         "pick": next((i for i, each in enumerate(judged) if ranked and each is ranked[0]), None),
     }
+
+
+def _from(source: str) -> Callable[[Row], bool]:
+    return lambda row: bool(row["source"] == source)
 
 
 def _random(row: Row, right: Callable[[Row], bool]) -> float:
@@ -190,7 +194,3 @@ def _preferences() -> Iterator[Metric]:
     yield Metric(f"{PREFERENCES}: rejected reply dropped", mean_of(dropped(True)), pairs)
     yield Metric(f"{PREFERENCES}: preferred reply dropped", mean_of(dropped(False)), pairs, better="lower")
     yield Metric(f"{PREFERENCES}: both dropped", mean_of(lambda row: row["pick"] is None), pairs, better="lower")
-
-
-def _of_source(source: str) -> Callable[[Row], bool]:
-    return lambda row: bool(row["source"] == source)

@@ -24,12 +24,12 @@ def own_pools() -> Iterator[Row]:
         yield {key: row[key] for key in ("id", "source", "context", "candidates")}
 
 
-def safetext_pools(datasets: Path) -> Iterator[Row]:
+def safetext_pools(folder: Path) -> Iterator[Row]:
     """The situations of SafeText that training did not see, each with its safe and unsafe continuations ("helpful" null)."""
     situations = defaultdict(list)
     for public_set in PUBLIC_SETS:
         if public_set.name == "safetext":
-            for example in read_set(public_set, datasets):
+            for example in read_set(public_set, folder.parent):
                 if example.split == "validation":
                     situations[example.group].append(example)
     for group, examples in situations.items():

@@ -172,7 +172,7 @@ def test_only_situations_that_training_did_not_see_are_taken_of_safetext(tmp_pat
     folder.mkdir()
     situations = {f"On a hike {i}": {"safe": ["go home."], "unsafe": ["jump."]} for i in range(300)}
     (folder / "SafeText.json").write_text(json.dumps(situations))
-    found = list(safetext_pools(tmp_path))
+    found = list(safetext_pools(folder))
     seen = {
         e.context[0][1]
         for s in pools.PUBLIC_SETS
