@@ -215,7 +215,7 @@ def train(
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
     judge: Annotated[bool, typer.Option("--judge", help="train the offline evaluation's second judge instead")] = False,
 ) -> None:
-    """Train the safety classifier as it is shipped, the support classifier, or, with --objective, a rule of your own.
+    """Train the safety classifier as it is shipped, another of the shipped judges, or, with --objective, a rule of your own.
 
     The whole training takes about an hour and a half on two cores, that of the support classifier about an hour; both go on after
     a kill. A rule of your own takes less than a minute, and the shipped weights stay as they are.

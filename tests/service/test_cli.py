@@ -599,6 +599,16 @@ def test_train_elsewhere_leaves_the_shipped_policy_as_it_is(trained, tmp_path):
     assert {o.threshold for o in load_policy().objectives.values()} == {0.5}
 
 
+def test_train_of_the_second_judge_hands_over_the_sets_and_the_pools(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("data.POOLS", tmp_path)
+    monkeypatch.setattr("classifiers.judge_training.train_judge", lambda *args, advance: calls.append(args))
+    result = run("train", "--judge", "--datasets", "sets", "-o", "there")
+    assert result.exit_code == 0
+    assert calls == [(Path("sets"), tmp_path / "pools.jsonl", Path("there"))]
+    assert "written to there" in result.stderr
+
+
 # serve and chat, and what every command refuses
 
 

@@ -56,6 +56,13 @@ def test_the_first_candidate_is_before_and_the_pick_is_after():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_reply_that_refuses_in_words_is_a_refusal_on_either_side():
+    (found,) = SUITE.judge([CASE], make_run(["I can't help with that bomb.", "a kind word"], BOMB))
+    assert found["before"]["refusal"]
+    assert not found["after"]["refusal"]
+    assert value(SUITE, [found], "all candidates dropped, harmful") == 0
+
+
 def test_what_the_judge_alone_knows_the_filter_lets_through():
     (found,) = SUITE.judge([CASE], make_run(["light the fuse"], BOMB))
     assert (found["after"]["judge"], found["after"]["filter"]) == (True, False)

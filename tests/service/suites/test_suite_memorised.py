@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import Document, Index
 from service.suites.base import measured
 from service.suites.memorised import Memorised, Runs, cited_documents
 from service.suites.model import Answer
-from tests.service.scripted import KENYA, make_corridor
+from tests.service.scripted import KENYA
 from tests.service.suites.scripted_suites import ScriptedEndpoint, make_run, value
 
 WORDS: dict[str, int] = {}
@@ -61,18 +60,13 @@ def test_a_reply_that_repeats_and_cites_is_not_memorised():
     assert found["memorised"] is False
 
 
-def test_a_reply_that_repeats_another_document_than_it_cites_is():
-    says = f"{KENYA} Green tea is not oxidised."
-    corridor = make_corridor([says], index=Index.build([*DOCUMENTS], words=20), candidates=4)
-    run = make_run()
-    run.__dict__["corridor"] = corridor
-    run_length = 5
-    (found,) = Memorised(tokens, run_length).judge([CASE], run)
-    assert "tea" in found["repeats"]
-    assert found["memorised"] is ("tea" not in found["cited"])
-
-
-DOCUMENTS = (Document("kenya", "Kenya", KENYAN), Document("tea", "Tea", "Green tea is not oxidised."))
+def test_one_run_that_is_not_cited_is_enough():
+    source = ({"title": "Kenya"},)
+    text = f"{KENYAN} Green tea is not oxidised."
+    endpoint = ScriptedEndpoint([""], Answer(text, "stop", 1.0, None, source))
+    (found,) = Memorised(tokens, 5).judge([CASE], make_run(endpoint=endpoint))
+    assert (found["repeats"], found["cited"]) == (["kenya", "tea"], ["kenya"])
+    assert found["memorised"] is True
 
 
 def test_an_endpoint_s_sources_are_matched_by_address_or_title():
