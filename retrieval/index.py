@@ -32,7 +32,7 @@ from retrieval.corpus import Document, Passage, split_passages
 from retrieval.storage import REMEDY, DamagedIndex, Generation, check, opened, replacing
 from retrieval.tokens import ENGLISH, LANGUAGES, settings, tokenise
 
-FORMAT = 3
+FORMAT = 4
 """Change this when files of the same text would become other passages, or would be kept otherwise."""
 
 PASSAGES, TERMS, LENGTHS = "passages.sqlite", "terms.i32", "lengths.i32"
