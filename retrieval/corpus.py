@@ -239,8 +239,13 @@ def _headings(text: str, title: str) -> list[tuple[int, str]]:
 
 def _pieces(text: str, span: Span, words: int) -> Iterator[tuple[int, int, int]]:
     """A sentence as (start, end, words), in several pieces when it is over-long."""
+    start, end = span
+    count = len(text[start:end].split())
+    if count <= 2 * words and end - start <= words * _CHARACTERS_PER_WORD:
+        yield start, end, count
+        return
     found = [part for word in _WORD.finditer(text, *span) for part in _parts(word.span(), words)]
-    step = words if len(found) > 2 * words else max(len(found), 1)
+    step = words if len(found) > 2 * words else len(found)
     for first in range(0, len(found), step):
         chunk = found[first : first + step]
         yield chunk[0][0], chunk[-1][1], len(chunk)

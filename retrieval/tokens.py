@@ -77,13 +77,14 @@ def words(folded: str, language: str = ENGLISH) -> Iterator[tuple[str, int, tupl
     """
     shouting = not any(character.islower() for character in folded)
     for match in (_ENGLISH_TOKEN if _known(language) == ENGLISH else _TOKEN).finditer(folded):
-        if match["number"]:
-            tokens: tuple[str, ...] = (match["number"].replace(",", ""),)
-        elif match["acronym"]:
-            tokens = (match["acronym"].replace(".", "").lower(),)
+        word, kind = match.group(), match.lastgroup
+        if kind == "word":
+            tokens = _terms(word, shouting, language)
+        elif kind == "number":
+            tokens = (match["number"].replace(",", ""),)
         else:
-            tokens = _terms(match["word"], shouting, language)
-        yield match.group(), match.start(), tokens
+            tokens = (word.replace(".", "").lower(),)
+        yield word, match.start(), tokens
 
 
 def fold(text: str, language: str = ENGLISH) -> str:
