@@ -108,7 +108,7 @@ class Okapi(BM25Okapi):
         # All postings in one piece, sorted by term; a Python list for each term takes three times as long.
         numbers = {term: number for number, term in enumerate(self.idf)}
         terms = np.array([numbers[term] for frequencies in self.doc_freqs for term in frequencies], dtype=np.int64)
-        order = np.argsort(terms, kind="stable")
+        order = np.argsort(terms)
         rows = np.repeat(np.arange(self.corpus_size), [len(frequencies) for frequencies in self.doc_freqs])[order]
         counts = np.array([count for frequencies in self.doc_freqs for count in frequencies.values()], np.float64)[
             order

@@ -17,6 +17,8 @@ Span = tuple[int, int]
 _BLOCK = 4000
 
 _LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
+# A line across the page, or under a heading.
+_RULE = re.compile(r"\s*([=\-*_~])\1*\s*")
 # A line that ends with one of these, but for closing quotes and the like, ends its sentence.
 _ENDS = (".", "!", "?", "…", ":")
 _CLOSING = "\"'”’)]*_»"
@@ -65,6 +67,8 @@ def _paragraphs(text: str) -> list[Span]:
     paragraphs: list[Span] = []
     before: Span | None = None
     for line in _LINE.finditer(text):
+        if _RULE.fullmatch(line.group()):
+            continue
         marker = _MARKER.match(line.group())
         start = line.start() + (marker.end() if marker else 0)
         marked = marker is not None and bool(marker.group().strip())
@@ -97,8 +101,8 @@ def sentences(text: str) -> list[Span]:
 
     Spans are in order, do not overlap, are never empty and neither start nor end with white space. A line break ends a
     sentence after a stop, a colon or a heading, before a list mark and at a blank line; other line breaks are taken for
-    hard wrapping. Bullets, heading marks and list numbers at the start of a line belong to no sentence. Any string is
-    accepted; nothing is raised.
+    hard wrapping. Bullets, heading marks and list numbers at the start of a line belong to no sentence, nor does a line of
+    --- or ===. Any string is accepted; nothing is raised.
     """
     return list(_remembered(text) if len(text) <= _CACHED else _found(text))
 

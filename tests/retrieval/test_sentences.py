@@ -82,6 +82,8 @@ def test_a_line_broken_for_its_width_does_not_cut_a_sentence(text: str, expected
         ("One thing\n \t\nAnother thing", ["One thing", "Another thing"]),
         ("One thing\n1. Another thing", ["One thing", "Another thing"]),
         ("## Heading\nText goes on", ["Heading", "Text goes on"]),
+        ("Heading\n=======\nText goes on", ["Heading", "Text goes on"]),
+        ("One thing\n---\nanother thing", ["One thing", "another thing"]),
         ("Some facts:\nit is big", ["Some facts:", "it is big"]),
         ('She said "yes."\nit was late', ['She said "yes."', "it was late"]),
         ("No.\nIt is not", ["No.", "It is not"]),
