@@ -30,6 +30,7 @@ MAX_PDF = 200_000_000
 MAX_BYTES = 2_000_000_000
 """Bytes that one gzipped file may unfold to."""
 
+_FIRST_HEADING = re.compile(r"^# +(\S.*)$|(?<![^\n]\n)^(\w.*)\n={3,}[ \t]*$", re.MULTILINE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXT_COLUMNS = ("text", "content", "body", "passage", "answer", "abstract", "description")
 
@@ -90,8 +91,8 @@ def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
 def _markdown(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     for found in _numbered(_pieces(file, path)):
         if isinstance(found, Text):
-            heading = re.search(r"^# +(\S.*)$", found.text, flags=re.MULTILINE)
-            found = replace(found, title=heading.group(1).strip() if heading else "")
+            heading = _FIRST_HEADING.search(found.text)
+            found = replace(found, title=(heading[1] or heading[2]).strip() if heading else "")
         yield found
 
 

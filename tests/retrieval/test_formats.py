@@ -75,6 +75,21 @@ def test_a_page_without_a_title_is_named_by_its_first_heading() -> None:
     assert found.title == "Tea"
 
 
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("intro\n# Tea #1\n\n# More", "Tea #1"),
+        ("Tea\n===\n\n# More", "Tea"),
+        ("Tea\n---\n\nText", ""),
+        ("Two lines of\ntext\n===", ""),
+    ],
+)
+def test_markdown_is_named_by_its_first_great_heading(tmp_path: Path, text: str, title: str) -> None:
+    assert [found.title for found in read_texts(written(tmp_path / "tea.md", text)) if isinstance(found, Text)] == [
+        title
+    ]
+
+
 @pytest.mark.parametrize("page", ["<html></html>", "<script>x</script>", "<p> </p>", "<h1></h1>"])
 def test_a_page_without_text_says_so(page: str) -> None:
     assert page_text(page) == Unreadable("a page without text")
