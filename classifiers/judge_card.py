@@ -32,7 +32,9 @@ wrote the pools. Scaling and threshold are set on the half that teaches, by cros
 
 ## Agreement with human labels
 
-With 95% bootstrap intervals over contexts. "Majority class": always to say what most labels say.
+With 95% bootstrap intervals over contexts. "Majority class": always to say what most labels say. Not wholly unseen: the phrases of
+refusal were looked over on replies of both halves of the pools, and the weight of the preferences was chosen by cross-validation with
+an eye on SafeText and DiaSafety. Both halves of the pools are of one author; replies sampled from a model may differ from either.
 
 | labelled replies | n | unsafe | accuracy | majority class | Cohen's kappa | AUROC |
 |---|---|---|---|---|---|---|

@@ -25,7 +25,7 @@ from classifiers.public_sets import diasafety, safetext
 from classifiers.second_judge import SecondJudge, counts, features
 
 ELSEWHERE = {"safetext": safetext, "diasafety": diasafety}
-"""Labelled replies of other kinds: nothing of the judge is learned or chosen on them."""
+"""Labelled replies of other kinds, not learned from; the weight of the preferences was chosen with an eye on them."""
 
 
 @dataclass(frozen=True)
