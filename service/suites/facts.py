@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from classifiers.second_judge import SecondJudge
 from data import ROOT
 from service.suites.run import Run
 
@@ -33,6 +34,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "endpoint": run.model.url,
         "safety": corridor.safety.version,
         "support": corridor.support.version if corridor.support else None,
+        "judge": SecondJudge.load().version,
         "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
         "index": corridor.index.generation if run.settings.index else "sample",
         "seed": run.seed,
