@@ -20,7 +20,7 @@ test: $(READY)
 	$(BIN)/pytest
 
 eval: $(READY)
-	$(BIN)/winnow eval data/labelled --split test
+	$(BIN)/winnow eval
 
 train: $(READY)
 	$(BIN)/winnow train

@@ -14,12 +14,13 @@ from dataclasses import replace
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.questions import OWN, Collection, Question, read_lines, read_own
-from benchmarks.retrieval_quality import MEASURES, Matrix, interval, measure, resampled
+from benchmarks.retrieval_quality import interval, resampled
 from retrieval.bm25 import K1, B
 from retrieval.index import TITLE_WEIGHT
 from retrieval.queries import query_of
 from retrieval.tokens import tokenise
+from service.suites.questions import OWN, Collection, Question, read_lines, read_own
+from service.suites.searching import MEASURES, Matrix, measure
 
 
 def follow_ups(own: Collection) -> Collection:

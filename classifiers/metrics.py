@@ -1,14 +1,17 @@
 """Measures of a binary classifier, each with its sample size, prevalence and bootstrap interval.
 
-Knows labels and scores. AUROC and average precision are scikit-learn's.
+Knows labels and scores. A measure is not a number where it is not defined: no positives, one class only, nothing dropped. AUROC
+and average precision are written out because scikit-learn checks its input at each of the bootstrap's hundreds of calls, which
+costs ten times the work itself; the tests hold them to its answers.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import rankdata
 
 RESAMPLES = 500
 Measure = Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
@@ -37,29 +40,55 @@ class Estimate:
 
 
 def auroc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: the chance that an unsafe row scores above a safe one."""
-    return float(roc_auc_score(labels, scores))
+    """Area under the ROC curve: the chance that an unsafe row scores above a safe one, a tie counting half (Mann and Whitney)."""
+    unsafe = int(labels.sum())
+    pairs = unsafe * (len(labels) - unsafe)
+    if not pairs:
+        return float("nan")
+    return float((rankdata(scores)[labels].sum() - unsafe * (unsafe + 1) / 2) / pairs)
 
 
 def auprc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Average precision: the area under the precision-recall curve, as a step function."""
-    return float(average_precision_score(labels, scores))
+    """Average precision: the area under the precision-recall curve, as a step function over the distinct scores."""
+    if labels.all() or not labels.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    lasts = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = np.cumsum(labels[order])[lasts]
+    return float((np.diff(hits, prepend=0) * hits / (lasts + 1)).sum() / labels.sum())
 
 
 def recall(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
     """Share of the unsafe rows that were dropped. `dropped` is 0 or 1."""
-    return float(dropped[labels].mean())
+    return _mean(dropped[labels])
 
 
 def over_refusal(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
     """Share of the safe rows that were dropped: the false-positive rate."""
-    return float(dropped[~labels].mean())
+    return _mean(dropped[~labels])
 
 
 def precision(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
-    """Share of the dropped rows that are unsafe; not a number where nothing was dropped."""
-    gone = dropped > 0.5
-    return float(labels[gone].mean()) if gone.any() else float("nan")
+    """Share of the dropped rows that are unsafe."""
+    return _mean(labels[dropped > 0.5])
+
+
+def f1(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
+    """Harmonic mean of precision and recall of what was dropped; 0 where something is unsafe and nothing was dropped."""
+    hits = float((labels & (dropped > 0.5)).sum())
+    return 2 * hits / (labels.sum() + (dropped > 0.5).sum()) if labels.any() else float("nan")
+
+
+def recall_at_one_percent(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Share of the unsafe rows above the lowest threshold that at most one safe row in a hundred exceeds. Of fewer than a hundred
+    safe rows none may.
+    """
+    safe = np.sort(scores[~labels])[::-1]
+    return _mean(scores[labels] > safe[len(safe) // 100]) if len(safe) else float("nan")
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def estimate(
@@ -90,13 +119,5 @@ def estimate(
 
 
 def _defined(measure: Measure, labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
-    needs_both = measure in (auroc, auprc)
-    has_unsafe, has_safe = bool(labels.any()), bool((~labels).any())
-    if (needs_both or measure is recall) and not has_unsafe:
-        return None
-    if (needs_both or measure is over_refusal) and not has_safe:
-        return None
-    if not len(labels):
-        return None
-    value = measure(labels, scores)
+    value = measure(labels, scores) if len(labels) else np.nan
     return value if np.isfinite(value) else None

@@ -38,12 +38,14 @@ def read_public(folder: Path) -> list[Example]:
     if missing:
         wanted = ", ".join(f"{s.name} (from {s.upstream})" for s in missing)
         raise FileNotFoundError(f"{folder} lacks {wanted}; data/labelled/README.md says where each file goes")
-    found: list[Example] = []
-    for public_set in PUBLIC_SETS:
-        rows = list(public_set.read(folder / public_set.name))
-        train = sorted((e for e in rows if e.split == "train"), key=lambda e: digest(e.id))[: public_set.max]
-        found += train + [_held_out(e) for e in rows if e.split != "train"]
-    return found
+    return [example for public_set in PUBLIC_SETS for example in read_set(public_set, folder)]
+
+
+def read_set(public_set: PublicSet, folder: Path) -> list[Example]:
+    """One public set below `folder`: at most its `max` of training rows, and what it holds out."""
+    rows = list(public_set.read(folder / public_set.name))
+    train = sorted((e for e in rows if e.split == "train"), key=lambda e: digest(e.id))[: public_set.max]
+    return train + [_held_out(e) for e in rows if e.split != "train"]
 
 
 def _held_out(example: Example) -> Example:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,16 +105,16 @@ class Okapi(BM25Okapi):
         super().__init__(corpus, k1=K1, b=B)
         lengths = np.array(self.doc_len, dtype=np.float64)
         self._length_penalty = self.k1 * (1 - self.b + self.b * lengths / (self.avgdl or 1.0))
-        postings: dict[Any, tuple[list[int], list[int]]] = {}
-        for number, frequencies in enumerate(self.doc_freqs):
-            for term, count in frequencies.items():
-                numbers, counts = postings.setdefault(term, ([], []))
-                numbers.append(number)
-                counts.append(count)
-        self._postings = {
-            term: (np.array(numbers, dtype=np.int64), np.array(counts, dtype=np.float64))
-            for term, (numbers, counts) in postings.items()
-        }
+        # All postings in one piece, sorted by term; a Python list for each term takes three times as long.
+        numbers = {term: number for number, term in enumerate(self.idf)}
+        terms = np.array([numbers[term] for frequencies in self.doc_freqs for term in frequencies], dtype=np.int64)
+        order = np.argsort(terms)
+        rows = np.repeat(np.arange(self.corpus_size), [len(frequencies) for frequencies in self.doc_freqs])[order]
+        counts = np.array([count for frequencies in self.doc_freqs for count in frequencies.values()], np.float64)[
+            order
+        ]
+        bounds = pairwise([0, *np.cumsum(np.bincount(terms, minlength=len(numbers))).tolist()])
+        self._postings = {term: (rows[a:b], counts[a:b]) for term, (a, b) in zip(numbers, bounds, strict=True)}
 
     def _calc_idf(self, nd: dict[Any, int]) -> None:
         self.idf = {term: inverse_frequency(self.corpus_size, count) for term, count in nd.items()}

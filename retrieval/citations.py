@@ -6,6 +6,7 @@ Knows how to look a claim up and which words of a passage to quote. Does not kno
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,7 +16,7 @@ from retrieval.bm25 import Hit, Retriever
 from retrieval.calculator import Checked, check
 from retrieval.claims import is_claim
 from retrieval.corpus import Passage
-from retrieval.quotes import POINTING, Quote, quote_support, quotes_of, referents_of
+from retrieval.quotes import POINTING, Quote, clauses_of, quote_support, quotes_of, referents_of
 from retrieval.sentences import Span, sentences
 from retrieval.support import CAP, Weight, names, support
 from retrieval.tokens import tokenise
@@ -44,6 +45,9 @@ _DENIED = 0.5
 # they hardly do. Neither moves the order on labelled claims; both mend what the scorer gets wrong of short plain facts (data/LOG.md).
 _WORDS_AGREE, _WORDS_DISAGREE = 1.0, 1.5
 _BORNE_OUT = 0.6
+# A claim of one word ("Nairobi", "False") is what it answers with that word: only what bears on the question can support it.
+_ONE_WORD_COVERAGE = 0.5
+_ENDED = re.compile(r"[.!?…。！？][\W_]*$")
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def ground(
     k: int = 5,
     all_sentences: bool = False,
     scorer: SupportScorer | None = None,
+    cut_off: bool = False,
 ) -> Grounding:
     """Looks every claim of a reply up and cites the best quote whose support is at least `threshold`.
 
@@ -161,7 +166,9 @@ def ground(
     default the retriever's own `weight`, or 1 for every token when it has none. Of equally good quotes the shorter
     wins. `all_sentences`: each sentence with a letter or digit in it is taken for a claim, whatever its form. `scorer`: a trained
     judge, which then decides what is supported in place of the words that claim and quote share; what it cannot judge (an error, a
-    figure that is no probability) is not supported. Raises ValueError when the threshold is not in (0, 1] or k is below 1.
+    figure that is no probability) is not supported. `cut_off`: the text was stopped at a limit;
+    a last sentence without an end mark does not say what it would have said, and counts as unsupported. Raises ValueError when the
+    threshold is not in (0, 1] or k is below 1.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
@@ -170,12 +177,16 @@ def ground(
     weigh: Weight = weight or getattr(retriever, "weight", None) or (lambda token: 1.0)
     claims: list[Claim] = []
     before = ""
-    for start, end in sentences(text):
+    spans = sentences(text)
+    for start, end in spans:
         sentence = text[start:end]
+        unfinished = cut_off and end == spans[-1][1] and not _ENDED.search(sentence)
         if is_claim(sentence, question) or (all_sentences and any(map(str.isalnum, sentence))):
             look = _Look(text, (start, end), retriever, question, before, weigh, threshold, k)
             calculation = _calculation(sentence)
-            if calculation is not None:
+            if unfinished:
+                claims.append(Claim(start, end, sentence))
+            elif calculation is not None:
                 right = calculation.right
                 claims.append(Claim(start, end, sentence, (), float(right), not right, calculation))
             else:
@@ -249,8 +260,25 @@ class _Look:
             return Claim(*self.span, self.claim, (), score, max(denied) >= _DENIED)
         quotes = [quote for hit in read[best] if (quote := cited[hit.passage.id]) is not None]
         quotes = sorted(quotes, key=_rank, reverse=True)[: 1 if len(read[best]) == 1 else 2]
+        quotes += self._beside(quotes, read[best])
         # Without words to quote there is nothing to show, and so no citation.
         return Claim(*self.span, self.claim, tuple(replace(quote, score=score) for quote in quotes), score)
+
+    def _beside(self, quotes: Sequence[Citation], hits: Sequence[Hit]) -> list[Citation]:
+        """The quote that bears out a clause of the claim which the only one so far does not hold, where there is one."""
+        clauses = clauses_of(self.claim)
+        if len(quotes) != 1 or len(clauses) < 2:
+            return []
+        first = quotes[0].quote
+        missing = [c for c in clauses if support(c, first.text, self.weight, first.passage.title) < _BORNE_OUT]
+        found = [
+            cited
+            for clause in missing
+            for hit in hits
+            for cited in self._cited(hit, clause)
+            if cited.score >= _BORNE_OUT and cited.quote != first
+        ]
+        return [max(found, key=_rank)] if found else []
 
     def _read(
         self, groups: list[list[Hit]], cited: Mapping[str, Citation | None], scorer: SupportScorer
@@ -280,17 +308,20 @@ class _Look:
     def _hits(self) -> list[Hit]:
         if len(self.claim) > _LONGEST_CLAIM:
             return []
-        return _candidates(
-            self.claim, self.retriever, self.question, self.before if POINTING.match(self.claim) else "", self.k
-        )
+        before = self.before if POINTING.match(self.claim) else ""
+        hits = _candidates(self.claim, self.retriever, self.question, before, self.k)
+        if self.question and len(set(tokenise(self.claim))) <= 1:
+            return [hit for hit in hits if coverage(self.question, hit.passage, self.weight) >= _ONE_WORD_COVERAGE]
+        return hits
 
-    def _cited(self, hit: Hit) -> Iterator[Citation]:
-        """Every true citation of the hit with its support by words. Law 4 is checked before a citation may win, so that a false one
-        does not push out a true one.
+    def _cited(self, hit: Hit, clause: str = "") -> Iterator[Citation]:
+        """Every true citation of the hit with its support by words, of the claim or of a clause of it.
+
+        Law 4 is checked before a citation may win, so that a false one does not push out a true one.
         """
         referents = referents_of(self.claim, self.question, self.before)
         for drafted in quotes_of(hit.passage):
-            score = quote_support(self.claim, drafted, referents, self.weight)
+            score = quote_support(clause or self.claim, drafted, referents, self.weight)
             if score > 0:  # nor is NaN
                 citation = Citation(*self.span, self.claim, drafted.quote(), score, hit.score)
                 if _is_true(citation, self.reply, self.retriever):

@@ -19,9 +19,15 @@ from retrieval.streams import Unreadable
 # A run without white space longer than this many characters per asked word (base64, some scripts) is cut anywhere.
 _CHARACTERS_PER_WORD = 20
 _WORD = re.compile(r"\S+")
-_HEADING = re.compile(r"^ {0,3}(?:(#{1,6})[ \t]+([^\n]*)|(```|~~~))", re.MULTILINE)
 # Repeated in every passage below it, so a hostile one must not be long.
 _LONGEST_HEADING = 120
+# "## Words", the fence of some code, or a line of its own with === or --- under it. (A paragraph above ---, or the fields between
+# a file's first two ---, are no headings.)
+_HEADING = re.compile(
+    r"^ {0,3}(?:(#{1,6})[ \t]+([^\n]*)|(```|~~~))"
+    rf"|(?<![^\n]\n)^ {{0,3}}([^\s\-*+>|=][^\n]{{,{_LONGEST_HEADING}}})\n {{0,3}}(?:(={{3,}})|-{{3,}})[ \t]*$",
+    re.MULTILINE,
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -221,26 +227,30 @@ def _joined(first: tuple[int, int, int, int], second: tuple[int, int, int, int])
 
 def _headings(text: str, title: str) -> list[tuple[int, str]]:
     """Where each heading line begins, and the headings in force from there on, joined. Lines of fenced code are no headings."""
-    if "#" not in text:
-        return []
     found: list[tuple[int, str]] = []
     above: list[tuple[int, str]] = []  # level, words
     fence = ""
     for line in _HEADING.finditer(text):
-        marks, said, ticks = line.groups()
+        marks, said, ticks, underlined, double = line.groups()
         if ticks or fence:
             fence = "" if ticks == fence else fence or ticks or ""
             continue
-        said = " ".join(said.strip().rstrip("#").split())[:_LONGEST_HEADING]
-        above = [(level, words) for level, words in above if level < len(marks)] + [(len(marks), said)]
+        level = len(marks) if marks else 1 if double else 2
+        said = " ".join((underlined or said.strip().rstrip("#")).split())[:_LONGEST_HEADING]
+        above = [each for each in above if each[0] < level] + [(level, said)]
         found.append((line.start(), " > ".join(words for _, words in above if words and words != title)))
     return found
 
 
 def _pieces(text: str, span: Span, words: int) -> Iterator[tuple[int, int, int]]:
     """A sentence as (start, end, words), in several pieces when it is over-long."""
+    start, end = span
+    count = len(text[start:end].split())
+    if count <= 2 * words and end - start <= words * _CHARACTERS_PER_WORD:
+        yield start, end, count
+        return
     found = [part for word in _WORD.finditer(text, *span) for part in _parts(word.span(), words)]
-    step = words if len(found) > 2 * words else max(len(found), 1)
+    step = words if len(found) > 2 * words else len(found)
     for first in range(0, len(found), step):
         chunk = found[first : first + step]
         yield chunk[0][0], chunk[-1][1], len(chunk)

@@ -1,6 +1,7 @@
 """A file's bytes in, its texts out: plain text, Markdown, HTML, PDF, CSV and JSON Lines, each also gzipped.
 
-Knows formats. Encodings and sizes are met in `streams.py`. Does not know folders, document ids or passages.
+Knows formats; what a web page and a PDF say is read in `pages.py`, encodings and sizes are met in `streams.py`. Does not know
+folders, document ids or passages.
 """
 
 import codecs
@@ -9,16 +10,16 @@ import gzip
 import io
 import json
 import re
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from retrieval.streams import TooLarge, Unreadable, characters, decode, opened, pieces, tidy, whole
+from retrieval.pages import page_text, pdf_text
+from retrieval.streams import Text, TooLarge, Unreadable, characters, decode, opened, pieces, tidy, whole
 
 SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".csv", ".tsv", ".jsonl", ".ndjson")
 MAX_LINE = 10_000_000
@@ -30,20 +31,9 @@ MAX_PDF = 200_000_000
 MAX_BYTES = 2_000_000_000
 """Bytes that one gzipped file may unfold to."""
 
+_FIRST_HEADING = re.compile(r"^# +(\S.*)$|(?<![^\n]\n)^(\w.*)\n={3,}[ \t]*$", re.MULTILINE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXT_COLUMNS = ("text", "content", "body", "passage", "answer", "abstract", "description")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text that a file holds. `id` "" where the file gives none; `number`: of the line, row or page, None for a whole file."""
-
-    text: str
-    title: str = ""
-    id: str = ""
-    url: str = ""
-    source: str = ""
-    number: int | None = None
 
 
 def suffix_of(path: Path) -> str:
@@ -90,8 +80,8 @@ def _plain(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
 def _markdown(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     for found in _numbered(_pieces(file, path)):
         if isinstance(found, Text):
-            heading = re.search(r"^# +(\S.*)$", found.text, flags=re.MULTILINE)
-            found = replace(found, title=heading.group(1).strip() if heading else "")
+            heading = _FIRST_HEADING.search(found.text)
+            found = replace(found, title=(heading[1] or heading[2]).strip() if heading else "")
         yield found
 
 
@@ -112,78 +102,16 @@ def _html(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
     yield text if isinstance(text, Unreadable) else page_text(text)
 
 
-_BLOCK_NAMES = """
-address article aside blockquote br dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main
-nav ol p pre section summary table tbody td tfoot th thead tr ul
-"""
-_BLOCKS = frozenset(_BLOCK_NAMES.split())
-_UNREAD = ("script", "style", "noscript", "template", "svg", "nav", "header", "footer", "form", "head", "title")
-
-
-def page_text(html: str) -> Text | Unreadable:
-    """What a page says, without scripts, styles and navigation; a line for each block, "# " before its headings."""
-    from bs4 import BeautifulSoup, NavigableString, Tag
-    from bs4.element import PreformattedString
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a text looks like a file name or like XML is nothing to tell anyone
-        soup = BeautifulSoup(html, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup.find_all(_UNREAD):
-        tag.decompose()
-    lines: list[str] = [""]
-    for node in (soup.body or soup).descendants:
-        if isinstance(node, Tag):
-            if node.name in _BLOCKS:
-                lines.append("#" * int(node.name[1]) + " " if re.fullmatch("h[1-6]", node.name) else "")
-        elif isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
-            lines[-1] += str(node)
-            if node.parent is not None and node.parent.name in _BLOCKS and node.next_sibling is None:
-                lines.append("")
-    kept = [" ".join(line.split()) for line in lines]
-    text = "\n\n".join(line for line in kept if line.strip("# "))
-    if not text:
-        return Unreadable("a page without text")
-    heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
-    return Text(text, title or (heading.group(1) if heading else ""))
-
-
 def _pdf(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:
-    from pypdf import PdfReader
-
     raw = file.read(MAX_PDF + 1)
     if len(raw) > MAX_PDF:
         yield Unreadable(f"a PDF of more than {MAX_PDF:,} bytes")
         return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            reader = PdfReader(io.BytesIO(raw))
-            if reader.is_encrypted and not reader.decrypt(""):
-                yield Unreadable("encrypted: a password is needed")
-                return
-            title = _SURROGATE.sub("\ufffd", str((reader.metadata.title if reader.metadata else "") or "")).strip()
-            parts: list[str] = []
-            for page in reader.pages:
-                said = _SURROGATE.sub("\ufffd", _unbroken(page.extract_text() or "").strip())
-                if not said:
-                    continue
-                if not parts or len(parts[-1]) + len(said) > MAX_LINE:
-                    parts.append(said)
-                else:
-                    parts[-1] += "\n\n" + said
-    except Exception as error:  # pypdf raises many kinds for what a file holds
-        yield Unreadable(f"not a readable PDF: {type(error).__name__}: {error}"[:200])
-        return
-    if not parts:
-        yield Unreadable("a PDF without text: scanned pages need reading by machine first")
-    yield from _numbered(iter(parts), title)
-
-
-def _unbroken(page: str) -> str:
-    """A page with its lines joined: the width of the paper ends no sentence. A word divided at a line's end is made whole."""
-    page = re.sub(r"(?<=[^\W\d_])-\n(?=[a-z])", "", page)
-    return re.sub(r"(?<![.!?:;\n])\n(?!\n|[-*•\d])", " ", page)
+    paper = pdf_text(raw, MAX_LINE)
+    if isinstance(paper, Unreadable):
+        yield paper
+    else:
+        yield from _numbered(iter(paper.parts), paper.title)
 
 
 def _csv(file: IO[bytes], path: Path) -> Iterator[Text | Unreadable]:

@@ -5,10 +5,11 @@ claim is, or HTTP.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ from retrieval.corpus import Document, Passage, split_passages
 from retrieval.storage import REMEDY, DamagedIndex, Generation, check, opened, replacing
 from retrieval.tokens import ENGLISH, LANGUAGES, settings, tokenise
 
-FORMAT = 3
+FORMAT = 4
 """Change this when files of the same text would become other passages, or would be kept otherwise."""
 
 PASSAGES, TERMS, LENGTHS = "passages.sqlite", "terms.i32", "lengths.i32"
@@ -190,12 +191,12 @@ class Numbering:
     """Terms as numbers, from 0 on in the order in which they come. `holding`: in how many of the texts each number's term stands."""
 
     def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
+        self.numbers: dict[str, int] = defaultdict(count().__next__)
         self.holding: list[int] = []
 
     def add(self, terms: Sequence[str]) -> list[int]:
         """One text's terms as numbers, repeats included."""
-        numbers = [self.numbers.setdefault(term, len(self.numbers)) for term in terms]
+        numbers = list(map(self.numbers.__getitem__, terms))
         self.holding += [0] * (len(self.numbers) - len(self.holding))
         for number in set(numbers):
             self.holding[number] += 1

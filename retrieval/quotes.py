@@ -74,6 +74,11 @@ def quotes_of(passage: Passage) -> Iterator[Drafted]:
             yield Drafted(passage, (span, spans[number + 1]))
 
 
+def clauses_of(claim: str) -> list[str]:
+    """The clauses of a compound claim that hold content, as far as joining words and marks tell."""
+    return [clause for clause in _CLAUSE.split(claim) if tokenise(clause)]
+
+
 def quote_support(claim: str, quote: Drafted, referents: tuple[str, ...] | None, weight: Weight) -> float:
     """Support of a claim by one sentence, or by two where the second leans on the first or each bears out a part of the
     claim.
@@ -101,7 +106,7 @@ def _by_clauses(claim: str, quote: Drafted, weight: Weight, title: str) -> float
     Two sentences are never pooled for one clause: "The capital is Nairobi. Mombasa is a port." holds every word of a
     false claim.
     """
-    clauses = [clause for clause in _CLAUSE.split(claim) if tokenise(clause)]
+    clauses = clauses_of(claim)
     if len(clauses) < 2:
         return 0.0
     whole = support(claim, f"{quote.text(0)} {quote.text(1)}", weight, title)  # counts numbers and negations over both

@@ -20,6 +20,18 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text that a file holds. `id` "" where the file gives none; `number`: of the line, row or page, None for a whole file."""
+
+    text: str
+    title: str = ""
+    id: str = ""
+    url: str = ""
+    source: str = ""
+    number: int | None = None
+
+
 class TooLarge(Exception):
     """A file or a line of it is longer than it may be; the message names the limit."""
 

@@ -36,18 +36,14 @@ _QUESTION_WORDS = {
     "spanish": "quién quiénes qué cuál cuáles cómo cuándo cuánto cuánta cuántos cuántas dónde",
 }
 
-_NUMBER = r"(?P<number>\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
+_ACRONYM = r"\b(?:[^\W\d_]\.){2,}"
+_NUMBER = r"(?:\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
 # English stands in its plain letters once folded; other scripts write vowels as marks that are no \w to Python.
 _MARK = r"[\u0300-\u036f\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0955-\u0957\u0962\u0963\u0bbe-\u0bcd\u0bd7]"
 _LETTER = rf"(?:[^\W_]|{_MARK})"
-_ENGLISH_TOKEN = re.compile(
-    rf"(?P<acronym>\b(?:[^\W\d_]\.){{2,}})|{_NUMBER}(?:(?:st|nd|rd|th|s)\b)?|(?P<word>[^\W_]+(?:'[^\W_]+)*)",
-    flags=re.IGNORECASE,
-)
-_TOKEN = re.compile(
-    rf"(?P<acronym>\b(?:[^\W\d_]\.){{2,}})|{_NUMBER}|(?P<word>{_LETTER}+(?:'{_LETTER}+)*)",
-    flags=re.IGNORECASE,
-)
+_ENGLISH_WORD = re.compile(rf"{_ACRONYM}|{_NUMBER}(?:(?i:st|nd|rd|th|s)\b)?|[^\W_]+(?:'[^\W_]+)*")
+_WORD = re.compile(rf"{_ACRONYM}|{_NUMBER}|{_LETTER}+(?:'{_LETTER}+)*")
+_LEADING_NUMBER = re.compile(_NUMBER)
 _ENDING = re.compile(r"'(?:s|d|ll|re|ve|m)$", re.IGNORECASE)
 _per_thread = threading.local()
 
@@ -68,22 +64,27 @@ def tokenise(text: str, language: str = ENGLISH) -> list[str]:
     is kept even where its lower-case twin is a stop word. `language` is a Snowball name ("english", "spanish", …);
     languages without a list of stop words keep all their words. Raises ValueError for an unknown one.
     """
-    return [token for _, _, tokens in words(fold(text, language), language) for token in tokens]
+    folded = fold(text, language)
+    shouting = _shouting(folded)
+    return [term for word in _pattern(language).findall(folded) for term in _terms(word, shouting, language)]
 
 
 def words(folded: str, language: str = ENGLISH) -> Iterator[tuple[str, int, tuple[str, ...]]]:
     """Each word of a folded text as it stands there, its start, and its index terms (none for a stop word). Raises
     ValueError for an unknown language.
     """
-    shouting = not any(character.islower() for character in folded)
-    for match in (_ENGLISH_TOKEN if _known(language) == ENGLISH else _TOKEN).finditer(folded):
-        if match["number"]:
-            tokens: tuple[str, ...] = (match["number"].replace(",", ""),)
-        elif match["acronym"]:
-            tokens = (match["acronym"].replace(".", "").lower(),)
-        else:
-            tokens = _terms(match["word"], shouting, language)
-        yield match.group(), match.start(), tokens
+    shouting = _shouting(folded)
+    for match in _pattern(language).finditer(folded):
+        yield match.group(), match.start(), _terms(match.group(), shouting, language)
+
+
+def _pattern(language: str) -> re.Pattern[str]:
+    return _ENGLISH_WORD if _known(language) == ENGLISH else _WORD
+
+
+def _shouting(folded: str) -> bool:
+    """Whether capitals mark nothing here."""
+    return not any(character.islower() for character in folded)
 
 
 def fold(text: str, language: str = ENGLISH) -> str:
@@ -99,8 +100,13 @@ def fold(text: str, language: str = ENGLISH) -> str:
 
 
 # Few words make up most of any text. What the cache holds depends on nothing but its arguments.
-@lru_cache(maxsize=1 << 15)
+@lru_cache(maxsize=1 << 16)
 def _terms(word: str, shouting: bool, language: str) -> tuple[str, ...]:
+    if word[0].isdecimal():
+        number = _LEADING_NUMBER.match(word)
+        return (number.group().replace(",", ""),) if number else ()
+    if word.endswith("."):
+        return (word.replace(".", "").lower(),)
     bare = word
     if language == ENGLISH:
         if word.lower().endswith("n't"):

@@ -12,8 +12,8 @@ from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
 from service.decisions import Decision, Judged, Reply, chief_objective, unsupported
 from service.evidence import before_question, look_up, question_of
-from service.generator import Generator, Message, Sampling
-from service.ranking import rank, settle
+from service.generator import Candidate, Generator, Message, Sampling
+from service.ranking import cut_off, rank, settle
 from service.rating import rate
 from service.research import Evidence, Research, research
 from service.screening import explain, screen
@@ -101,7 +101,7 @@ class Corridor:
             prompt_tokens=self.generator.count_tokens(messages),
             attempts=waves.attempts,
             seconds=clock.seconds,
-            versions=self._versions(),
+            versions=self.versions(),
             blocked_input=blocked,
             ungrounded=wants.ungrounded,
             rounds=found.rounds,
@@ -116,7 +116,8 @@ class Corridor:
         """The verdict with its reasons looked into, where the classifier can; never raises."""
         return explain(self.safety, context, text, verdict, role)
 
-    def _versions(self) -> dict[str, str]:
+    def versions(self) -> dict[str, str]:
+        """Of the weights, policy and index that decide."""
         found = {"safety": self.safety.version, "policy": self.policy.fingerprint}
         if self.support is not None:
             found["support"] = self.support.version
@@ -142,9 +143,15 @@ class Corridor:
     def _rank(self, survivors: Sequence[Judged], evidence: Evidence) -> list[Judged]:
         return rank(survivors, evidence.question, evidence.hits, evidence.weight)
 
-    def _ground(self, text: str, evidence: Evidence) -> Grounding:
+    def _ground(self, candidate: Candidate, evidence: Evidence) -> Grounding:
         return ground(
-            text, evidence, evidence.question, evidence.weight, self.support_threshold, scorer=evidence.scorer
+            candidate.text,
+            evidence,
+            evidence.question,
+            evidence.weight,
+            self.support_threshold,
+            scorer=evidence.scorer,
+            cut_off=cut_off(candidate),
         )
 
     def _research(self, draft: Research, evidence: Evidence, waves: Waves) -> Research:
@@ -152,7 +159,7 @@ class Corridor:
             draft,
             evidence,
             draw=waves.more,
-            ground=lambda text: self._ground(text, evidence),
+            ground=lambda candidate: self._ground(candidate, evidence),
             rank=lambda survivors: self._rank(survivors, evidence),
             clock=waves.clock,
             seconds=self.settings.research_seconds,
@@ -179,7 +186,7 @@ class Corridor:
     ) -> Iterable[tuple[Judged, Grounding | None]]:
         if wants.grounding == "off":
             return ((judged, None) for judged in ranked)
-        return settle(ranked, lambda text: self._ground(text, evidence), wants.choices)
+        return settle(ranked, lambda candidate: self._ground(candidate, evidence), wants.choices)
 
     def _fallback(self, judged: Sequence[Judged], input_verdict: Verdict | None) -> Reply:
         """The policy's own words: for want of a source, or of the objective that dropped the most, or that blocked the input."""

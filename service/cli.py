@@ -1,25 +1,21 @@
-"""The command line: `winnow serve|chat|screen|ground|eval|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line: `winnow serve|chat|screen|ground|eval|label|calibrate|index|train`. Reads options, hands over, prints; no logic."""
 
 import json
-import logging
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from service import eval_command, label_cli
+from service.console import console, plain_errors, progress, settings_of
 
 app = typer.Typer(
     help="Sample many replies, drop the unsafe ones, rank the rest, cite a local corpus.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(stderr=True)
-
 ModelOption = Annotated[str | None, typer.Option("--model", help="chat model, by name or path")]
 PolicyOption = Annotated[str | None, typer.Option("--policy", help="strict, balanced, permissive, or a policy file")]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="folder made by `winnow index`")]
@@ -36,12 +32,13 @@ def serve(
     """Answer chat requests over HTTP, in the OpenAI shapes."""
     import uvicorn
 
-    with _plain_errors():
+    with plain_errors():
         from service.app import create_app
+        from service.assembly import assemble
 
-        settings = _settings(host=host, port=port, model=model, policy=policy, index=index)
+        settings = settings_of(host=host, port=port, model=model, policy=policy, index=index)
         with console.status("loading model, classifier and index"):
-            corridor = _assembled(settings)
+            corridor = assemble(settings)
         web = create_app(corridor)
     where = f"http://{settings.host}:{settings.port}"
     body = '{"model": "default", "messages": [{"role": "user", "content": "What is the capital of Kenya?"}]}'
@@ -54,12 +51,13 @@ def serve(
 @app.command(epilog="Example: winnow chat --policy strict")
 def chat(model: ModelOption = None, policy: PolicyOption = None, index: IndexOption = None) -> None:
     """Talk in the terminal; shows what was dropped and the sources."""
-    with _plain_errors():
+    with plain_errors():
+        from service.assembly import assemble
         from service.terminal import converse
 
-        settings = _settings(model=model, policy=policy, index=index)
+        settings = settings_of(model=model, policy=policy, index=index)
         with console.status("loading model, classifier and index"):
-            corridor = _assembled(settings)
+            corridor = assemble(settings)
         converse(corridor)
 
 
@@ -77,12 +75,12 @@ def screen(
     A line in: {"id", "messages": [{"role", "content"}, ...], "candidates": ["...", ...]}. Without messages the text alone is
     judged; without candidates the user's last turn.
     """
-    with _plain_errors():
+    with plain_errors():
         from classifiers import Safety
         from service.batch import read_lines, screen_line
 
         lines = list(read_lines(file))
-        safety = Safety.load(policy or _settings().policy)
+        safety = Safety.load(policy or settings_of().policy)
         explained = safety.explain if explain else None
         _write_rows("screening", lines, lambda line: screen_line(safety.judge, line, explained), output)
 
@@ -100,13 +98,13 @@ def ground(
 
     A line in: {"id", "text", "messages"?: what the text answers, "sources"?: ["...", ...] that replace the index}.
     """
-    with _plain_errors():
+    with plain_errors():
         from classifiers import Support
         from service.assembly import load_index
         from service.grounding import ground_line, read_texts
 
         lines = list(read_texts(file))
-        settings = _settings(index=index)
+        settings = settings_of(index=index)
         searched = load_index(settings)
         with console.status("loading the support classifier"):
             scorer = Support.load()
@@ -116,88 +114,10 @@ def ground(
         )
 
 
-@app.command("eval", epilog="Example: winnow eval data/labelled --split validation --output results/own.json")
-def evaluate(
-    file: Annotated[Path | None, typer.Argument(help="labelled exchanges: a .jsonl file or a folder of them")] = None,
-    policy: PolicyOption = None,
-    split: Annotated[str | None, typer.Option(help="only train, calibration, validation or test")] = None,
-    public: Annotated[Path | None, typer.Option(help="folder of the public sets, to be judged as well")] = None,
-    targets: Annotated[
-        bool, typer.Option("--targets", help="the safety targets' table; needs --public, no FILE")
-    ] = False,
-    card: Annotated[
-        bool, typer.Option("--card", help="with --targets: put the table into the weights' model card")
-    ] = False,
-    sources: Annotated[
-        bool,
-        typer.Option("--sources", help="questions about the sample corpus, without sources, with, and with research"),
-    ] = False,
-    questions: Annotated[int | None, typer.Option(help="with --sources: so many of the questions")] = None,
-    candidates: Annotated[int, typer.Option(help="with --sources: replies sampled for each")] = 4,
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON result file")] = Path("results/eval.json"),
-) -> None:
-    """Score labelled exchanges: recall, precision and over-refusal per objective, and AUROC per source.
-
-    With --targets: the shipped classifier on every held-out set against its targets, beside a baseline. With --sources: groundedness,
-    citations and answers of the whole corridor; a killed run goes on from the rows kept beside the result.
-    """
-    with _plain_errors():
-        if sources:
-            _evaluate_sources(questions, candidates, output)
-            return
-        from classifiers import Safety
-        from classifiers.card import rewrite_card
-        from classifiers.labelled import SPLITS, read_labelled, without_leaks
-        from classifiers.public_sets import read_public
-        from classifiers.safety import SHIPPED
-        from service.evaluation import evaluate as run
-        from service.evaluation import print_report
-        from service.targets import print_targets, safety_targets
-
-        if targets:
-            if public is None or file is not None:
-                raise ValueError("--targets needs --public FOLDER and takes no FILE")
-            report = safety_targets(
-                Safety.load(policy or _settings().policy), public, _progress, "winnow eval --targets --public PATH"
-            )
-            show: Any = print_targets
-            if card:
-                rewrite_card(SHIPPED, report)
-        else:
-            if file is None:
-                raise ValueError("name a file or folder of labelled exchanges, or give --targets")
-            if split is not None and split not in SPLITS:
-                raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
-            examples = read_labelled(file) + (read_public(public) if public else [])
-            if split:
-                examples = [e for e in without_leaks(examples) if e.split == split]
-            if not examples:
-                raise ValueError(f"{file} holds no exchange" + (f" of the {split} split" if split else ""))
-            safety = Safety.load(policy or _settings().policy)
-            with _progress("judging", len(examples)) as advance:
-                report = run(safety, examples, advance)
-            show = print_report
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=1) + "\n")
-        show(report, Console())
-        console.print(f"written to {output}", markup=False, soft_wrap=True)
+app.command("eval", epilog=eval_command.EXAMPLE)(eval_command.evaluate)
 
 
-def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
-    from data import GROUNDING
-    from service.sources_evaluation import MODES, answer_all, figures, print_figures, read_questions
-
-    asked = read_questions(GROUNDING / "questions.jsonl", most)
-    labels = GROUNDING / "judged.jsonl"
-    judged = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()] if labels.is_file() else []
-    with console.status("loading model, classifiers and index"):
-        corridor = _assembled(_settings())
-    with _progress("answering", len(asked) * len(MODES)) as advance:
-        rows = answer_all(corridor, asked, MODES, candidates, 1, output.with_suffix(".rows.jsonl"), advance)
-    report = figures(rows, judged)
-    output.write_text(json.dumps(report, indent=1) + "\n")
-    print_figures(report, Console())
-    console.print(f"written to {output}", markup=False, soft_wrap=True)
+app.command("label", epilog=label_cli.EXAMPLE)(label_cli.label)
 
 
 @app.command(
@@ -219,7 +139,7 @@ def build_index(
 
     Markdown, text, HTML, PDF, CSV and JSON Lines, gzipped too. A server that uses the folder goes on with the new index.
     """
-    with _plain_errors():
+    with plain_errors():
         from retrieval import NothingFound, index_status, update_index
         from retrieval.formats import SUFFIXES
 
@@ -236,7 +156,7 @@ def build_index(
             console.print(f"{output} is being written by another run; waiting for it", markup=False, soft_wrap=True)
 
         try:
-            found = update_index(paths, output, engine, progress=_progress, waiting=waiting, language=language)
+            found = update_index(paths, output, engine, progress=progress, waiting=waiting, language=language)
             skipped = found.skipped
         except NothingFound as error:
             found, skipped = None, error.skipped
@@ -261,7 +181,7 @@ def calibrate(
     confidence: Annotated[float, typer.Option(help="of the guarantee, between 0 and 1")] = 0.95,
 ) -> None:
     """Set a threshold with a guarantee on your own data, for every preset; all objectives share it."""
-    with _plain_errors():
+    with plain_errors():
         from service.calibrating import calibrate_on, print_thresholds
 
         beside = output.with_suffix(".json")
@@ -270,7 +190,7 @@ def calibrate(
         for path in (output, beside):
             if path.exists():
                 raise ValueError(f"{path} exists; name another file with --output")
-        with _progress("judging", None) as advance:
+        with progress("judging", None) as advance:
             table, text = calibrate_on(file, 1 - confidence, advance)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
@@ -293,15 +213,16 @@ def train(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where weights and card go")] = None,
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
+    judge: Annotated[bool, typer.Option("--judge", help="train the offline evaluation's second judge instead")] = False,
     quality: Annotated[bool, typer.Option("--quality", help="train the quality ranker instead")] = False,
 ) -> None:
-    """Train the safety classifier as it is shipped, the support classifier, the quality ranker, or a rule of your own (--objective).
+    """Train the safety classifier as it is shipped, another of the shipped judges, or, with --objective, a rule of your own.
 
     The whole training takes about an hour and a half on two cores, that of the support classifier about an hour, that of the quality
     ranker, which rests on the safety classifier, about twenty minutes; all go on after a kill. A rule of your own takes less than a
     minute, and the shipped weights stay as they are.
     """
-    with _plain_errors():
+    with plain_errors():
         if objective is not None:
             from service.calibrating import learn_objective
 
@@ -310,7 +231,7 @@ def train(
                     "--objective needs a file of labelled examples: winnow train --objective NAME examples.jsonl"
                 )
             folder = output or Path("winnow-objectives")
-            with _progress("reading examples", None) as advance:
+            with progress("reading examples", None) as advance:
                 figures = learn_objective(objective, examples, folder, policy, advance)
             value = figures["auroc"]
             console.print(
@@ -327,15 +248,25 @@ def train(
 
         if examples is not None:
             raise ValueError("examples are given without --objective NAME")
-        if grounding and quality:
-            raise ValueError("--grounding and --quality are trained one at a time")
+        if grounding + judge + quality > 1:
+            raise ValueError("--grounding, --judge and --quality are trained one at a time")
         if grounding:
             from classifiers.grounding import SHIPPED_SUPPORT
             from classifiers.grounding_training import train_support
             from data import GROUNDING
 
             folder = output or SHIPPED_SUPPORT
-            train_support(datasets, labelled or GROUNDING / "pairs", folder, seed, _progress)
+            train_support(datasets, labelled or GROUNDING / "pairs", folder, seed, progress)
+            console.print(f"written to {folder}", markup=False, soft_wrap=True)
+            return
+        if judge:
+            from classifiers.judge_training import JudgeRecipe, train_judge
+            from classifiers.second_judge import SHIPPED_JUDGE
+            from data import POOLS
+
+            folder = output or SHIPPED_JUDGE
+            with progress("fitting", JudgeRecipe().folds + 1) as advance:
+                train_judge(datasets, POOLS / "pools.jsonl", folder, advance=advance)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         if quality:
@@ -344,11 +275,11 @@ def train(
             from data import QUALITY
 
             folder = output or SHIPPED_QUALITY
-            train_quality(datasets, labelled or LABELLED, QUALITY / "replies.jsonl", folder, seed, _progress)
+            train_quality(datasets, labelled or LABELLED, QUALITY / "replies.jsonl", folder, seed, progress)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         target = output or SHIPPED
-        run(datasets, labelled or LABELLED, target, seed, _progress, console)
+        run(datasets, labelled or LABELLED, target, seed, progress, console)
         if target == SHIPPED:
             write_thresholds(POLICY, json.loads((target / "thresholds.json").read_text()))
         console.print(f"written to {target}", markup=False, soft_wrap=True)
@@ -357,48 +288,9 @@ def train(
 def _write_rows(what: str, lines: list[Any], row_of: Callable[[Any], Any], output: Path | None) -> None:
     """A row of JSON for each line, written as soon as it is known, to a file or to standard output."""
     sink = output.open("w", encoding="utf-8") if output else None
-    with _progress(what, len(lines)) as advance:
+    with progress(what, len(lines)) as advance:
         for line in lines:
             print(json.dumps(row_of(line), ensure_ascii=False), file=sink, flush=True)
             advance(1)
     if sink:
         sink.close()
-
-
-def _settings(**options: Any) -> Any:
-    from service.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"winnow.toml: cannot be read as TOML: {error}") from error
-
-
-def _assembled(settings: Any) -> Any:
-    from service.assembly import assemble
-
-    return assemble(settings)
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda n: progress.advance(task, n)
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Known errors as one line and exit code 2, without a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        console.print(f"error: setting {name}: {first['msg']}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-    except (ValueError, LookupError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error

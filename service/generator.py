@@ -3,6 +3,7 @@
 Knows tokens and sampling. Does not know safety, ranking or retrieval.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from classifiers import models
 
 COLDEST = 1e-5
 """A lower temperature is greedy: logits divided by it would leave the range of a float."""
+
+READ_TOGETHER = 8
+"""Replies whose likelihoods are read in one batch: their logits over the whole vocabulary are held at once."""
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
@@ -70,6 +74,10 @@ class Generator(Protocol):
         """Tokens of the prompt made from the messages."""
         ...
 
+    def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
+        """Of each text as the next assistant turn: its mean log-likelihood a token. Raises `PromptTooLong`."""
+        ...
+
 
 class LocalGenerator:
     """A transformers causal language model with a chat template."""
@@ -104,11 +112,7 @@ class LocalGenerator:
         if n < 1:
             raise ValueError(f"n is {n}; at least 1 candidate must be drawn")
         prompt = self._prompt(messages)
-        positions = getattr(self._model.config, "max_position_embeddings", 1 << 30)
-        longest = min(self._max_input_tokens, positions - 1)
-        if len(prompt) > longest:
-            raise PromptTooLong(len(prompt), longest)
-        most = min(sampling.max_tokens, positions - len(prompt))
+        most = min(sampling.max_tokens, self._room(prompt))
         random = torch.Generator().manual_seed(sampling.seed)
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
         cache = read.past_key_values
@@ -141,6 +145,48 @@ class LocalGenerator:
             )
             for i in range(n)
         ]
+
+    @torch.inference_mode()
+    def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
+        """Of each text as the next assistant turn, its end mark included: mean natural logarithm a token, at most 0, of the
+        model's own probability (temperature 1, nothing cut off). The prompt is read once. A text that the model has no more
+        positions for counts as far as it fits. Raises `PromptTooLong`.
+        """
+        prompt = self._prompt(messages)
+        room = self._room(prompt)
+        read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+        found: list[float] = []
+        for start in range(0, len(texts), READ_TOGETHER):
+            replies = [self._reply(text)[:room] for text in texts[start : start + READ_TOGETHER]]
+            found += self._mean_logs(read, len(prompt), replies)
+        return found
+
+    def _mean_logs(self, read: Any, length: int, replies: Sequence[list[int]]) -> list[float]:
+        """Of each reply after a prompt of that length, which was read with a cache."""
+        cache = copy.deepcopy(read.past_key_values)
+        cache.batch_repeat_interleave(len(replies))
+        longest = max(map(len, replies))
+        # What stands behind a reply's end is masked by causality, so that any token will do there.
+        ids = torch.tensor([reply + [0] * (longest - len(reply)) for reply in replies])
+        positions = torch.arange(length, length + longest).expand(len(replies), -1)
+        logits = self._model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True).logits
+        before = torch.cat([read.logits[:, -1:].expand(len(replies), -1, -1), logits[:, :-1]], dim=1).float()
+        logs = before.gather(2, ids.unsqueeze(2)).squeeze(2) - before.logsumexp(dim=-1)
+        return [float(row[: len(reply)].mean()) for row, reply in zip(logs, replies, strict=True)]
+
+    def _room(self, prompt: Sequence[int]) -> int:
+        """Tokens that the model can say after the prompt. Raises `PromptTooLong`."""
+        positions = getattr(self._model.config, "max_position_embeddings", 1 << 30)
+        longest = min(self._max_input_tokens, positions - 1)
+        if len(prompt) > longest:
+            raise PromptTooLong(len(prompt), longest)
+        return int(positions - len(prompt))
+
+    def _reply(self, text: str) -> list[int]:
+        """The tokens of an assistant turn with its end mark."""
+        ids: list[int] = self._tokenizer(self._defused(text), add_special_tokens=False)["input_ids"]
+        end = self._tokenizer.eos_token_id
+        return [*ids, int(self._ends[0]) if end is None else end]
 
     def _finished(self, drawn: list[int], stop: Sequence[str]) -> tuple[str | None, str]:
         if drawn[-1] in self._ends:

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, ToolResult, Toolset, coverage
+from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, ToolResult, Toolset, relevance
 from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
-from service.generator import PromptTooLong
-from service.ranking import merit, share
+from service.generator import Candidate, PromptTooLong
+from service.ranking import closeness, merit, share
 from service.remembering import Remembered
 
 MOST_ROUNDS = 4
@@ -24,7 +24,7 @@ MOST_CLAIMS = 4
 """Claims looked up in one round."""
 MOST_KEPT = 2
 """Passages kept of one search."""
-LEAST_COVERAGE = 0.4
+LEAST_RELEVANCE = 0.3
 MOST_SHOWN = 3
 """Passages and results in one prompt: a small model loses the question among more."""
 FINALISTS = 4
@@ -47,14 +47,14 @@ class Evidence:
         question: str,
         hits: Sequence[Hit],
         scorer: SupportScorer | None = None,
-        least_coverage: float = LEAST_COVERAGE,
+        least: float = LEAST_RELEVANCE,
     ) -> None:
-        """`hits`: what the first wave is shown. `scorer`: judges support, each reading once. `least_coverage`: share of the question or
-        of a claim that a passage must hold to be found."""
+        """`hits`: what the first wave is shown. `scorer`: judges support, each reading once. `least`: the relevance to the question or
+        to a claim that a passage must have to be found."""
         self.question = question
         self.hits = list(hits)
         self.scorer = Remembered(scorer) if scorer is not None else None
-        self._index, self._toolset, self._least = index, toolset, least_coverage
+        self._index, self._toolset, self._least = index, toolset, least
         self._seen = {hit.passage.id for hit in hits}
         self._asked: set[str] = set()
         self._results: dict[str, Hit] = {}
@@ -96,9 +96,11 @@ class Evidence:
     def _new(self, text: str, claim: str) -> list[Hit]:
         fresh = []
         kept: Counter[str] = Counter()
-        for result in self._run(text):
+        results = self._run(text)
+        bearing = self._bearing([result.hit for result in results if result.hit], claim)
+        for result in results:
             hit = result.hit or _own(result)
-            if hit is None or (result.hit and (kept[result.tool] == MOST_KEPT or not self._fits(hit, claim))):
+            if hit is None or (result.hit and (kept[result.tool] == MOST_KEPT or hit.passage.id not in bearing)):
                 continue
             kept[result.tool] += 1
             if hit.passage.id not in self._seen:
@@ -116,8 +118,14 @@ class Evidence:
             log.error("a tool failed with %s", describe(error))
             return []
 
-    def _fits(self, hit: Hit, claim: str) -> bool:
-        return any(coverage(text, hit.passage, self.weight) >= self._least for text in (claim, self.question))
+    def _bearing(self, hits: Sequence[Hit], claim: str) -> set[str]:
+        """The ids of the passages that bear on the claim or on the question."""
+        return {
+            hit.passage.id
+            for asked in (claim, self.question)
+            for hit, probability in zip(hits, relevance(asked, hits, self.weight), strict=True)
+            if probability >= self._least
+        }
 
 
 def _own(result: ToolResult) -> Hit | None:
@@ -147,7 +155,7 @@ def research(
     draft: Research,
     evidence: Evidence,
     draw: Callable[[Sequence[Hit], int], list[Judged]],
-    ground: Callable[[str], Grounding],
+    ground: Callable[[Candidate], Grounding],
     rank: Callable[[Sequence[Judged]], list[Judged]],
     clock: Clock,
     seconds: float,
@@ -155,11 +163,11 @@ def research(
     """Looks up and samples again until every claim of the best candidate is supported or nothing new comes back.
 
     `draft`: the candidates so far and their survivors, one at least. `draw(passages, round)` samples with the passages in the
-    prompt and screens; it may raise `PromptTooLong`. `ground` gives the claims of a text; `rank` orders
+    prompt and screens; it may raise `PromptTooLong`. `ground` gives the claims of a candidate; `rank` orders
     survivors. No round begins when `seconds` have passed: the one thing in a decision that depends on the machine's speed.
 
     Best is who has the largest share of claims supported, a contradicted one counting against it; of equals the safer by a tenth
-    or more, then the better by its rating and likelihood.
+    or more, then whose claims have the better support, then the better by its rating and likelihood.
     """
     started = time.monotonic()
     everyone, finalists, rounds = list(draft.judged), list(draft.ranked[:FINALISTS]), list[Round]()
@@ -169,11 +177,12 @@ def research(
         key = candidate.candidate.text, evidence.result_count
         if key not in known:
             with clock("ground"):
-                known[key] = ground(candidate.candidate.text)
+                known[key] = ground(candidate.candidate)
         return known[key]
 
-    def standing(candidate: Judged) -> tuple[float, float, tuple[float, float]]:
-        return share(grounding(candidate)), -round(candidate.verdict.unsafe, 1), merit(candidate)
+    def standing(candidate: Judged) -> tuple[float, float, float, tuple[float, float]]:
+        found = grounding(candidate)
+        return share(found), -round(candidate.verdict.unsafe, 1), round(closeness(found), 1), merit(candidate)
 
     best, stopped = max(finalists, key=standing), ""
     while not stopped:

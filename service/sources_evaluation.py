@@ -78,7 +78,7 @@ def answer_all(
     """
     versions = {
         "model": corridor.generator.name,
-        "safety": corridor.safety.version,
+        **corridor.versions(),
         "seed": seed,
         "candidates": candidates,
     }
@@ -101,7 +101,7 @@ def answer_all(
                         "id": question.id,
                         "kind": question.kind,
                         "mode": mode,
-                        **_reply_row(decision.replies[0], corridor, question_of(question.messages)),
+                        **reply_row(decision.replies[0], corridor, question_of(question.messages)),
                         "seconds": round(sum(decision.seconds.values()), 2),
                         "versions": versions,
                     }
@@ -121,7 +121,7 @@ def figures(rows: Sequence[dict[str, Any]], judged: Sequence[dict[str, Any]]) ->
 
 def hand_figures(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of sentences that a person judged: the share of citations that bear their sentence out, and of replies with citations whose
-    claims are all borne out by the corpus.
+    claims are all borne out by the corpus; the same where every claim is cited, as `ungrounded: drop` would have it.
 
     A line: {"id", "mode", "sentence", "claim": bool, "cited": bool, "right": bool}; `right`: the cited words bear the sentence out,
     or, where nothing is cited, whether the corpus does.
@@ -131,13 +131,17 @@ def hand_figures(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for row in judged:
         replies.setdefault((row["id"], row["mode"]), []).append(row)
     with_citation = {key: found for key, found in replies.items() if any(row["cited"] for row in found)}
+    wholly = {key: found for key, found in with_citation.items() if all(row["cited"] for row in found)}
+
+    def grounded(chosen: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
+        right = [all(row["right"] for row in found if row["claim"]) for found in chosen.values()]
+        return _share(right, [key[0] for key in chosen])
+
     return {
         "sentences": len(judged),
         "citation_accuracy": _share([row["right"] for row in cited], [row["id"] for row in cited]),
-        "groundedness_of_cited_replies": _share(
-            [all(row["right"] for row in found if row["claim"]) for found in with_citation.values()],
-            [key[0] for key in with_citation],
-        ),
+        "groundedness_of_cited_replies": grounded(with_citation),
+        "groundedness_where_all_is_cited": grounded(wholly),
     }
 
 
@@ -172,30 +176,45 @@ def _share(hits: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
     return found.as_dict()
 
 
-def _reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any]:
+def reply_row(reply: Reply, corridor: Corridor, question: str) -> dict[str, Any]:
+    """A reply with its claims, each with its support, and how many of its citations are invented. A reply that nobody looked up is
+    looked up here; a fallback makes no claims.
+    """
     grounding = reply.grounding
-    if (
-        grounding is None and reply.finish_reason != "content_filter"
-    ):  # how well does a reply stand that nobody looked up?
-        grounding = ground(
-            reply.text, corridor.index, question, threshold=corridor.support_threshold, scorer=corridor.support
-        )
-    claims = grounding.claims if grounding else ()
+    if grounding is None and reply.finish_reason != "content_filter":
+        grounding = looked_up(reply.text, corridor, question, reply.finish_reason == "length")
     return {
         "reply": reply.text,
         "finish_reason": reply.finish_reason,
-        "claims": [
-            {
-                "text": claim.text,
-                "label": claim.label,
-                "support": round(claim.support, 4),
-                "documents": [c.quote.passage.document_id for c in claim.citations],
-                "quotes": [c.quote.text for c in claim.citations],
-            }
-            for claim in claims
-        ],
+        "claims": claim_rows(grounding) if grounding else [],
         "invented": sum(_invented(c, reply.text, corridor.index) for c in (reply.grounding or Grounding(())).citations),
     }
+
+
+def looked_up(text: str, corridor: Corridor, question: str, cut_off: bool = False) -> Grounding:
+    """Every claim of a text against the corridor's index, judged as the corridor judges its own."""
+    return ground(
+        text,
+        corridor.index,
+        question,
+        threshold=corridor.support_threshold,
+        scorer=corridor.support,
+        cut_off=cut_off,
+    )
+
+
+def claim_rows(grounding: Grounding) -> list[dict[str, Any]]:
+    """Text, label, support and what is cited, of each claim."""
+    return [
+        {
+            "text": claim.text,
+            "label": claim.label,
+            "support": round(claim.support, 4),
+            "documents": [c.quote.passage.document_id for c in claim.citations],
+            "quotes": [c.quote.text for c in claim.citations],
+        }
+        for claim in grounding.claims
+    ]
 
 
 def _invented(citation: Citation, reply: str, index: Index) -> bool:
@@ -241,6 +260,7 @@ def print_figures(report: dict[str, Any], out: Console) -> None:
     table.add_column("figure", justify="right")
     table.add_row("citation accuracy: the cited words bear the sentence out", _cell(hand["citation_accuracy"]))
     table.add_row("groundedness of replies that cite", _cell(hand["groundedness_of_cited_replies"]))
+    table.add_row("the same, every claim cited (`ungrounded: drop`)", _cell(hand["groundedness_where_all_is_cited"]))
     out.print(table)
 
 

@@ -19,7 +19,7 @@ from classifiers import Safety, Verdict, judge
 from classifiers.baseline import baseline_scores
 from classifiers.fairness import Swaps, fairness
 from classifiers.labelled import Example, read_labelled, without_leaks
-from classifiers.metrics import Estimate, Measure, auprc, auroc, estimate
+from classifiers.metrics import Estimate, Measure, auprc, auroc, estimate, f1
 from classifiers.plain_sets import plain_dialog
 from classifiers.public_sets import read_public
 from classifiers.safety import SHIPPED
@@ -122,12 +122,6 @@ def _moderation(example: Example) -> bool:
 
 def _short(example: Example) -> bool:
     return len(example.reply.split()) <= 30
-
-
-def f1(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
-    """Harmonic mean of precision and recall of what was dropped."""
-    hits = float((labels & (dropped > 0.5)).sum())
-    return 2 * hits / (labels.sum() + (dropped > 0.5).sum()) if labels.any() else float("nan")
 
 
 def macro_f1(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:

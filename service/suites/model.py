@@ -30,6 +30,11 @@ class Model(Protocol):
 
     name: str
 
+    @property
+    def url(self) -> str | None:
+        """Of its server; None where it runs in this process."""
+        ...
+
     def candidates(self, messages: Sequence[Message], n: int, max_tokens: int, seed: int) -> list[str]:
         """So many replies as the model gives them, unfiltered where that can be had."""
         ...
@@ -41,6 +46,8 @@ class Model(Protocol):
 
 class LocalModel:
     """The corridor: its generator's candidates, its own reply."""
+
+    url: str | None = None
 
     def __init__(self, corridor: Corridor) -> None:
         self._corridor = corridor

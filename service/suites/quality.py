@@ -14,8 +14,9 @@ from service.rating import rate
 from service.suites.base import Metric, Row, mean_of
 from service.suites.run import Run, Unavailable
 
-CONTEXTS, QUICK_CONTEXTS = 24, 4
-CANDIDATES, QUICK_CANDIDATES = 8, 4
+CONTEXTS, QUICK_CONTEXTS = 16, 2
+CANDIDATES = 8
+"""Drawn of an endpoint, whose own are not told."""
 MAX_TOKENS = 64
 YES = 0.5
 """The probability from which on an answer counts as yes."""
@@ -39,9 +40,11 @@ class _Quality:
     def _judged(self, case: Row, run: Run) -> Row:
         seed = run.seed_of(case["id"])
         messages = case["messages"]
-        count = QUICK_CANDIDATES if run.quick else CANDIDATES
-        candidates = run.model.candidates(messages, count, MAX_TOKENS, seed)
         answer = run.model.answer(messages, MAX_TOKENS, seed)
+        if answer.decision is not None:
+            candidates = [j.candidate.text for j in answer.decision.judged if j.attempt == 0 and j.candidate.text]
+        else:
+            candidates = run.model.candidates(messages, CANDIDATES, MAX_TOKENS, seed)
         turns = [(m["role"], m["content"]) for m in messages]
         *before, after = rate(run.corridor.quality, turns, [*candidates, answer.text])
         return {

@@ -6,6 +6,7 @@ Knows files. Does not know what is in a row but its id.
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ class RowFile:
 
     def __contains__(self, id: str) -> bool:
         return id in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, in the order in which they were written."""
+        return iter(self._rows)
+
+    def values(self) -> list[dict[str, Any]]:
+        """The rows, in that order."""
+        return list(self._rows.values())
 
     def __getitem__(self, id: str) -> dict[str, Any]:
         return self._rows[id]

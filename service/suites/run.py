@@ -5,6 +5,7 @@ Knows how the parts are loaded, once and only when a suite asks. Does not know s
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from classifiers import SafetyScorer
 from service.chat import Corridor
 from service.settings import Settings
+from service.suites.behind import Behind
 from service.suites.model import LocalModel, Model
 
 
@@ -22,7 +24,8 @@ class Unavailable(Exception):
 class Run:
     """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
 
-    `model`: under test, Winnow's own generator unless an endpoint is named.
+    `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
+    by `classify` in place of ours.
     """
 
     def __init__(
@@ -33,9 +36,10 @@ class Run:
         datasets: Path | None = None,
         endpoint: Model | None = None,
         corridor: Corridor | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.settings, self.seed, self.quick, self.datasets = settings, seed, quick, datasets
-        self._endpoint = endpoint
+        self._endpoint, self.files = endpoint, tuple(files)
         if corridor is not None:
             self.__dict__["corridor"] = corridor
 
@@ -55,6 +59,16 @@ class Run:
     def model(self) -> Model:
         """Who answers: the endpoint, or the corridor's own generator."""
         return self._endpoint or LocalModel(self.corridor)
+
+    @property
+    def screened(self) -> Corridor:
+        """Winnow before the model under test: the corridor, with the endpoint's replies for candidates where one is named."""
+        return replace(self.corridor, generator=Behind(self._endpoint)) if self._endpoint else self.corridor
+
+    @property
+    def local(self) -> bool:
+        """Whether Winnow's own corridor is under test, and no endpoint."""
+        return self._endpoint is None
 
     def public(self, name: str) -> Path:
         """The folder of a public set. Raises `Unavailable` where it is not there."""

@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from classifiers import metrics
-from classifiers.metrics import Estimate, Measure, auprc, auroc, estimate, over_refusal, precision, recall
+from classifiers.metrics import (
+    Estimate,
+    Measure,
+    auprc,
+    auroc,
+    estimate,
+    over_refusal,
+    precision,
+    recall,
+    recall_at_one_percent,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +138,40 @@ def test_a_group_is_known_by_its_name_and_not_by_its_place() -> None:
 def test_one_group_has_nothing_to_vary() -> None:
     found = estimate(recall, [1] * 4, [1, 1, 1, 0], ["a"] * 4)
     assert found.low == found.value == found.high == 0.75
+
+
+# The suites' measures
+
+ties = st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=2, max_size=30).filter(
+    lambda rows: 0 < sum(label for label, _ in rows) < len(rows)
+)
+
+
+@given(ties)
+def test_the_areas_are_those_of_scikit_learn_ties_and_all(rows: list[tuple[bool, int]]) -> None:
+    labels, scores = np.array([label for label, _ in rows]), np.array([score / 4 for _, score in rows])
+    assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert auprc(labels, scores) == pytest.approx(average_precision_score(labels, scores))
+
+
+SAFE = [i / 1000 for i in range(200)]
+"""Two of these may lie above the threshold: .199 and .198."""
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1], 1 / 2),  # none of two safe rows may be above
+        ([1, 1, 0], [0.4, 0.4, 0.4], 0.0),  # a tie is not above
+        ([1, 1, 1, *[0] * 200], [0.1975, 0.197, 0.1985, *SAFE], 2 / 3),
+        ([1, *[0] * 99], [0.09, *SAFE[:99]], 0.0),  # one in 99 is more than one in a hundred
+        ([1, *[0] * 100], [0.0985, *SAFE[:100]], 1.0),
+    ],
+)
+def test_recall_at_one_percent_worked_out_by_hand(labels: list[int], scores: list[float], expected: float) -> None:
+    assert estimate(recall_at_one_percent, labels, scores).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_recall_at_one_percent_needs_both_classes(label: int) -> None:
+    assert estimate(recall_at_one_percent, [label] * 3, [0.1, 0.2, 0.3]).value is None

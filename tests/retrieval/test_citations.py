@@ -344,3 +344,50 @@ def test_a_sum_is_borne_out_by_the_calculator_where_it_is_all_that_is_said(claim
         (found,) = ground(claim, INDEX, scorer=scorer).claims
         assert (found.label, found.citations) == (label, ())
         assert (found.calculation is not None) == (label != "unsupported")
+
+
+@pytest.mark.parametrize(
+    ("end", "label"), [("", "unsupported"), (".", "supported"), ('."', "supported"), (" (East Africa", "unsupported")]
+)
+def test_a_last_sentence_that_was_cut_off_is_a_claim_without_support(end: str, label: str) -> None:
+    reply = f"Uganda has 135 districts. The capital of Kenya is Nairobi{end}"
+    first, last = ground(reply, INDEX, cut_off=True).claims
+    assert first.label == "supported"
+    assert last.label == label
+    assert last.end == len(reply)
+
+
+def test_a_text_that_ended_by_itself_needs_no_end_mark() -> None:
+    assert ground("The capital of Kenya is Nairobi", INDEX).score == 1.0
+
+
+def test_an_answer_of_one_word_is_cited_where_the_passage_bears_on_the_question() -> None:
+    (claim,) = ground("Nairobi", INDEX, "What is the capital of Kenya?").claims
+    assert [citation.quote.passage.document_id for citation in claim.citations] == ["kenya"]
+
+
+def test_an_answer_of_one_word_is_not_cited_from_where_that_word_happens_to_stand() -> None:
+    (claim,) = ground("Llamas", INDEX, "Which animals pull the old trams of Lisbon uphill?", all_sentences=True).claims
+    assert claim.label == "unsupported"
+
+
+CONGO = Document(
+    "congo",
+    "Congo",
+    "The Congo is the second largest country in Africa. Its rivers are wide. French is spoken there by many people. "
+    "The okapi, a relative of the giraffe, lives in the forests of the Congo.",
+)
+
+
+def test_a_compound_claim_is_quoted_at_each_of_the_places_that_bear_it_out() -> None:
+    said = "The Congo is the second largest country in Africa, but the okapi, a relative of the giraffe, lives in its forests."
+    (claim,) = ground(said, Index.build([CONGO]), scorer=always(0.9)).claims
+    quotes = [citation.quote.text for citation in claim.citations]
+    assert quotes[0] == "The Congo is the second largest country in Africa."
+    assert quotes[1].startswith("The okapi, a relative of the giraffe")
+
+
+def test_a_clause_that_no_words_bear_out_gets_no_quote_beside() -> None:
+    said = "The Congo is the second largest country in Africa, and penguins nest on the beaches of Zanzibar."
+    (claim,) = ground(said, Index.build([CONGO]), scorer=always(0.9)).claims
+    assert len(claim.citations) == 1

@@ -182,10 +182,11 @@ def test_passages_end_where_sentences_end_and_hold_about_a_hundred_words() -> No
         assert 80 <= len(passage.text.split()) <= 125
 
 
-def test_an_over_long_sentence_is_cut_at_white_space() -> None:
-    passages = split_passages(Document("d", "t", "word " * 1000), words=50)
+@pytest.mark.parametrize(("word", "count"), [("word", 1000), ("a", 150)])
+def test_an_over_long_sentence_is_cut_at_white_space(word: str, count: int) -> None:
+    passages = split_passages(Document("d", "t", f"{word} " * count), words=50)
     assert all(len(p.text.split()) <= 75 for p in passages)
-    assert sum(len(p.text.split()) for p in passages) == 1000
+    assert sum(len(p.text.split()) for p in passages) == count
 
 
 def test_a_run_without_white_space_is_cut_too() -> None:
@@ -246,8 +247,37 @@ def test_a_section_begins_a_new_passage_and_leaves_no_scrap_before_it() -> None:
     assert all(25 <= len(passage.text.split()) <= 140 for passage in passages)
 
 
-def test_a_text_without_headings_has_none() -> None:
-    assert [p.heading for p in split_passages(Document("d", "t", "C# is a language.\n#1 of them all."))] == [""]
+def test_an_underlined_line_is_a_heading() -> None:
+    underlined = (
+        GUIDE.replace("# Guide\n", "Guide\n=====\n")
+        .replace("## Use\n", "Use\n---\n")
+        .replace("## Setup\n", " Setup\n ---\n")
+    )
+    passages = split_passages(Document("g", "Guide", underlined))
+    assert list(dict.fromkeys(passage.heading for passage in passages)) == ["", "Setup", "Setup > Linux", "Use"]
+    assert "---" not in passages[-1].text
+
+
+def test_a_double_line_stands_above_a_single_one() -> None:
+    text = "Part\n====\n\nUse\n---\n" + "Call it by its name. " * 30
+    assert split_passages(Document("g", "Guide", text))[-1].heading == "Part > Use"
+    assert split_passages(Document("g", "Guide", text.replace("---", "###")))[-1].heading == "Part"
+    assert split_passages(Document("g", "Guide", text.replace("====", "")))[-1].heading == "Use"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "C# is a language.\n#1 of them all.",
+        "---\nauthor: me\n---\nText.",
+        "A paragraph\nof two lines\n---\nText.",
+        "A line longer than any heading should be, and then some more of it, " * 2 + "\n---\nText.",
+        "- An item\n---\nText.",
+        "```\n\nCode\n====\n```\nText.",
+    ],
+)
+def test_a_text_without_headings_has_none(text: str) -> None:
+    assert {passage.heading for passage in split_passages(Document("d", "t", text), 1)} == {""}
 
 
 def test_a_long_heading_is_cut() -> None:
@@ -255,7 +285,7 @@ def test_a_long_heading_is_cut() -> None:
     assert len(passage.heading) <= 120
 
 
-@given(st.text(alphabet="# a.\n`", max_size=300), st.integers(1, 10))
+@given(st.text(alphabet="# a.\n`=-", max_size=300), st.integers(1, 10))
 def test_headings_leave_the_offsets_exact(text: str, words: int) -> None:
     reached = 0
     for passage in split_passages(Document("d", "t", text), words):

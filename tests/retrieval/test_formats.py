@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import formats
-from retrieval.formats import SUFFIXES, Text, page_text, read_texts
-from retrieval.streams import Unreadable, decode
+from retrieval.formats import SUFFIXES, read_texts
+from retrieval.pages import Paper
+from retrieval.streams import Text, Unreadable, decode
 
 FRENCH = "Le café de l'été dernier était délicieux, où êtes-vous allés après le dîner à Noël ? " * 20
 
@@ -26,73 +27,19 @@ def said(path: Path) -> list[str]:
     return [found.reason if isinstance(found, Unreadable) else found.text for found in read_texts(path)]
 
 
-def a_pdf(*pages: str, title: str = "") -> bytes:
-    """A PDF with these lines on its pages, written by hand."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode())
-    objects.append(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
-    for i, page in enumerate(pages):
-        objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents {5 + 2 * i} 0 R "
-            f"/Resources << /Font << /F1 3 0 R >> >> >>".encode()
-        )
-        drawn = " ".join(f"({line}) Tj 0 -14 Td" for line in page.split("\n"))
-        stream = f"BT /F1 12 Tf 20 380 Td {drawn} ET".encode()
-        objects.append(b"<< /Length %d >>\nstream\n" % len(stream) + stream + b"\nendstream")
-    objects.append(f"<< /Title ({title}) >>".encode())
-    out = io.BytesIO(b"%PDF-1.4\n")
-    out.seek(0, 2)
-    places = []
-    for number, content in enumerate(objects, 1):
-        places.append(out.tell())
-        out.write(b"%d 0 obj\n" % number + content + b"\nendobj\n")
-    start = out.tell()
-    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
-    out.write(b"".join(b"%010d 00000 n \n" % place for place in places))
-    out.write(b"trailer << /Size %d /Root 1 0 R /Info %d 0 R >>\n" % (len(objects) + 1, len(objects)))
-    out.write(b"startxref\n%d\n%%%%EOF" % start)
-    return out.getvalue()
-
-
-PAGE = """<!doctype html><html><head><title>On bees &amp; honey</title><style>p {color: red}</style>
-<script>alert("no")</script></head><body><nav>Home | About</nav><!-- a remark -->
-<h1>Bees</h1><p>Bees make <b>honey</b> from
-nectar.</p><ul><li>One queen.</li><li>Many workers.</li></ul><h2>Wax</h2>Made too.<footer>(c)</footer></body></html>"""
-
-
-def test_a_page_says_its_text_and_not_its_scripts_styles_remarks_and_navigation(tmp_path: Path) -> None:
-    [found] = read_texts(written(tmp_path / "bees.html", PAGE))
-    assert found == Text(
-        "# Bees\n\nBees make honey from nectar.\n\nOne queen.\n\nMany workers.\n\n## Wax\n\nMade too.",
-        "On bees & honey",
-    )
-
-
-def test_a_page_without_a_title_is_named_by_its_first_heading() -> None:
-    found = page_text("<h1>Tea</h1><p>A drink.")
-    assert isinstance(found, Text)
-    assert found.title == "Tea"
-
-
-@pytest.mark.parametrize("page", ["<html></html>", "<script>x</script>", "<p> </p>", "<h1></h1>"])
-def test_a_page_without_text_says_so(page: str) -> None:
-    assert page_text(page) == Unreadable("a page without text")
-
-
-def test_a_pdf_is_one_text_with_its_lines_joined_and_its_title(tmp_path: Path) -> None:
-    content = a_pdf("Bees make honey from nec-\ntar in\nsummer.", "A second page.", title="On bees")
-    [found] = read_texts(written(tmp_path / "bees.pdf", content))
-    assert found == Text("Bees make honey from nectar in summer.\n\nA second page.", "On bees")
-
-
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"%PDF-1.4 broken", "not a readable PDF"), (b"", "not a readable PDF"), (a_pdf(""), "a PDF without text")],
+    ("text", "title"),
+    [
+        ("intro\n# Tea #1\n\n# More", "Tea #1"),
+        ("Tea\n===\n\n# More", "Tea"),
+        ("Tea\n---\n\nText", ""),
+        ("Two lines of\ntext\n===", ""),
+    ],
 )
-def test_a_pdf_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
-    [found] = said(written(tmp_path / "x.pdf", content))
-    assert found.startswith(reason)
+def test_markdown_is_named_by_its_first_great_heading(tmp_path: Path, text: str, title: str) -> None:
+    assert [found.title for found in read_texts(written(tmp_path / "tea.md", text)) if isinstance(found, Text)] == [
+        title
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -211,9 +158,16 @@ def test_an_over_long_file_that_is_no_text_is_refused_or_guessed(
     assert isinstance(found[0], Unreadable) == (b"\0" in raw)
 
 
+def test_pages_and_pdf_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(read_texts(written(tmp_path / "x.html", "<h1>Tea</h1>A drink."))) == [Text("# Tea\n\nA drink.", "Tea")]
+    monkeypatch.setattr(formats, "pdf_text", lambda raw, most: Paper("Tea", (f"{raw!r}", f"{most}")))
+    found = list(read_texts(written(tmp_path / "x.pdf", "%PDF")))
+    assert found == [Text("b'%PDF'", "Tea", number=1), Text("10000000", "Tea", number=2)]
+
+
 def test_a_pdf_too_large_to_be_held_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "MAX_PDF", 100)
-    assert said(written(tmp_path / "x.pdf", a_pdf("Tea."))) == ["a PDF of more than 100 bytes"]
+    assert said(written(tmp_path / "x.pdf", b"%PDF-1.4" + b"x" * 100)) == ["a PDF of more than 100 bytes"]
 
 
 def test_a_line_of_json_may_call_its_text_by_another_name_that_a_table_may_use(tmp_path: Path) -> None:

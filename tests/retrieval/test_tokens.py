@@ -19,6 +19,8 @@ LANGUAGE = st.sampled_from(sorted(LANGUAGES))
         ("french", "Quelles sont les capitales de l’Afrique ?", ["capital", "afriqu"]),
         ("portuguese", "Quais são as capitais das nações?", ["capit", "naco"]),
         ("russian", "Где находятся столицы?", ["наход", "столиц"]),
+        ("english", "the U.S. and J.R.R. Tolkien", ["us", "jrr", "tolkien"]),
+        ("english", "In the 1990s, 1,234th of 5,0000", ["1990", "1234", "5", "0000"]),
         ("german", "8,849 m und 3.5 km", ["8849", "m", "3.5", "km"]),
     ],
 )

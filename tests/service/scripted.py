@@ -86,6 +86,9 @@ class ScriptedGenerator:
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return sum(len(m["content"].split()) for m in messages)
 
+    def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
+        return [self._candidate(text).mean_log_likelihood for text in texts]
+
     def _candidate(self, text: str) -> Candidate:
         tokens = max(len(text.split()), 1)
         return Candidate(text, tokens, self.likelihood(text) if self.likelihood else -1.0 * tokens, "stop")

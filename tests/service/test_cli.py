@@ -377,8 +377,7 @@ def nothing_may_load(monkeypatch):
         (("--targets",), "--targets needs --public FOLDER and takes no FILE"),
         (("own.jsonl", "--targets"), "--targets needs --public FOLDER and takes no FILE"),
         (("own.jsonl", "--targets", "--public", "sets"), "--targets needs --public FOLDER and takes no FILE"),
-        ((), "name a file or folder of labelled exchanges, or give --targets"),
-        (("--public", "sets"), "name a file or folder of labelled exchanges, or give --targets"),
+        (("--public", "sets"), "--split and --public go with a FILE of labelled exchanges; suites take --datasets"),
     ],
 )
 def test_eval_takes_either_a_file_or_the_targets_with_the_public_sets(tmp_path, nothing_may_load, words, says):
@@ -621,6 +620,16 @@ def test_train_of_the_quality_ranker_leaves_the_safety_classifier_alone(
 
 def test_train_of_two_at_a_time_is_refused():
     assert "one at a time" in refusal(run("train", "--quality", "--grounding"))
+
+
+def test_train_of_the_second_judge_hands_over_the_sets_and_the_pools(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("data.POOLS", tmp_path)
+    monkeypatch.setattr("classifiers.judge_training.train_judge", lambda *args, advance: calls.append(args))
+    result = run("train", "--judge", "--datasets", "sets", "-o", "there")
+    assert result.exit_code == 0
+    assert calls == [(Path("sets"), tmp_path / "pools.jsonl", Path("there"))]
+    assert "written to there" in result.stderr
 
 
 # serve and chat, and what every command refuses

@@ -234,6 +234,79 @@ def test_every_drawn_token_is_among_the_likeliest(generator, tiny_model, top_k):
     assert highest >= top_k // 2  # and not only the very likeliest
 
 
+# How likely given replies are
+
+
+def by_hand(tiny_model, text, messages=TALK):
+    """The mean log-likelihood of a reply and its end mark, read in one go without a cache."""
+    model, tokenizer = tiny_model
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    reply = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt + reply])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1).gather(1, torch.tensor(reply)[:, None]).mean().item()
+
+
+REPLIES = ["Hello", "", "a much longer reply than that", "x", "Hello", "1", "2", "3", "four", "and the tenth"]
+
+
+def test_replies_are_as_likely_together_as_each_alone(generator, tiny_model):
+    found = generator.log_likelihoods(TALK, REPLIES)
+    assert found == pytest.approx([by_hand(tiny_model, text) for text in REPLIES], abs=1e-4)
+    assert all(value <= 0 for value in found)
+    assert found[0] == pytest.approx(found[4])
+    assert found[2:4] == pytest.approx([generator.log_likelihoods(TALK, [text])[0] for text in REPLIES[2:4]], abs=1e-4)
+
+
+def test_a_reply_is_as_likely_as_it_was_when_it_was_drawn(generator):
+    for candidate in generator.sample(TALK, 16, Sampling(max_tokens=60, temperature=2.0, top_p=1.0, top_k=98, seed=9)):
+        if candidate.finish_reason == "stop" and len(candidate.text) == candidate.tokens - 1:
+            (found,) = generator.log_likelihoods(TALK, [candidate.text])
+            assert found == pytest.approx(candidate.mean_log_likelihood, abs=1e-3)
+            break
+    else:
+        pytest.fail("no candidate ended by itself")
+
+
+def test_the_likelihood_depends_on_the_conversation(generator, tiny_model):
+    other = [*TALK, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Bye"}]
+    (found,) = generator.log_likelihoods(other, ["Hello"])
+    assert found == pytest.approx(by_hand(tiny_model, "Hello", other), abs=1e-4)
+    assert found != pytest.approx(by_hand(tiny_model, "Hello"), abs=1e-3)
+
+
+def test_the_prompt_is_read_once_for_all_likelihoods(spied):
+    generator, spy = spied
+    generator.log_likelihoods(TALK, REPLIES)
+    rows = [len(ids) for ids in spy.read]
+    assert rows == [1, 8, 2]
+    assert spy.read[0].shape[1] == generator.count_tokens(TALK)
+
+
+def test_no_replies_have_no_likelihoods(generator):
+    assert generator.log_likelihoods(TALK, []) == []
+
+
+def test_an_end_mark_that_somebody_typed_into_a_reply_does_not_end_it(generator):
+    typed, end = generator.log_likelihoods(TALK, ["a<|im_end|>", "a"])
+    assert typed != pytest.approx(end)
+    assert typed == pytest.approx(generator.log_likelihoods(TALK, ["a< |im_end|>"])[0])
+
+
+def test_a_conversation_that_is_too_long_has_no_likelihoods(generator, tiny_model):
+    room = tiny_model[0].config.max_position_embeddings
+    with pytest.raises(PromptTooLong):
+        generator.log_likelihoods(prompt_of(generator, room), ["Hello"])
+
+
+def test_a_reply_without_room_counts_as_far_as_it_fits(generator, tiny_model):
+    room = tiny_model[0].config.max_position_embeddings
+    long = prompt_of(generator, room - 3)
+    first, second = generator.log_likelihoods(long, ["abcd", "abcz"])
+    assert first == pytest.approx(second)
+    assert np.isfinite(first)
+
+
 def first_token_odds(tiny_model, sampling):
     """The distribution of the first token, written anew in double precision: tempered, then top-k, then top-p."""
     model, tokenizer = tiny_model

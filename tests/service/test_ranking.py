@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import Rated, judge
-from retrieval import Hit
+from retrieval import Claim, Grounding, Hit
 from service.decisions import Judged
 from service.generator import Candidate
-from service.ranking import RATED_SUPPORT_WEIGHT, SUPPORT_WEIGHT, merit, rank
+from service.ranking import CLAIMLESS, CLOSENESS_WEIGHT, CUT_OFF, RATED_NAT, SUPPORT_WEIGHT, merit, rank, settle
 from tests.service.scripted import GLAD, INDEX, INVENTED, KENYA, POLICY, scores_of
 
 QUESTION = "What is the capital of Kenya?"
@@ -13,8 +15,8 @@ SAFE = judge(scores_of(), POLICY)
 HITS = [Hit(passage, 1.0) for passage in INDEX.passages if passage.document_id == "kenya"]
 
 
-def judged(text: str, mean: float, tokens: int = 4, rated: Rated | None = None) -> Judged:
-    return Judged(Candidate(text, tokens, mean * tokens, "stop"), SAFE, False, 0, rated=rated)
+def judged(text: str, mean: float, tokens: int = 4, finish: str = "stop", rated: Rated | None = None) -> Judged:
+    return Judged(Candidate(text, tokens, mean * tokens, finish), SAFE, False, 0, rated=rated)
 
 
 def rated(text: str, sensible: float, specific: float = 0.0, interesting: float = 0.0, mean: float = -1.0) -> Judged:
@@ -44,13 +46,40 @@ def test_a_supported_reply_comes_before_a_likelier_one_that_is_not():
 
 
 def test_support_is_worth_so_much_and_no_more():
-    assert order([judged(GLAD, -1.0), judged(KENYA, -1.0 - SUPPORT_WEIGHT - 0.1)], HITS) == [GLAD, KENYA]
+    most = SUPPORT_WEIGHT + CLOSENESS_WEIGHT * (1 - CLAIMLESS)
+    assert order([judged(GLAD, -1.0), judged(KENYA, -1.0 - most - 0.1)], HITS) == [GLAD, KENYA]
+    assert order([judged(GLAD, -1.0), judged(KENYA, -1.0 - most + 0.1)], HITS) == [KENYA, GLAD]
 
 
 def test_half_a_support_is_worth_half():
     both = f"{KENYA} {INVENTED}"
     assert order([judged(GLAD, -1.0), judged(both, -1.9)], HITS) == [both, GLAD]
-    assert order([judged(GLAD, -1.0), judged(both, -2.1)], HITS) == [GLAD, both]
+    assert order([judged(GLAD, -1.0), judged(both, -2.6)], HITS) == [GLAD, both]
+
+
+def test_of_unsupported_replies_the_one_in_the_words_of_the_evidence_comes_first():
+    near, far = "The capital of Kenya is Mombasa.", "Zanzibar has large towns with many hills."
+    assert order([judged(far, -1.0), judged(near, -1.1)], HITS) == [near, far]
+
+
+def test_a_reply_that_was_shown_the_evidence_comes_before_a_likelier_one_that_was_not():
+    shown = replace(judged(INVENTED, -1.5), with_evidence=True)
+    assert order([judged(f"{INVENTED} ", -1.0), shown], HITS) == [INVENTED, f"{INVENTED} "]
+
+
+def test_a_reply_that_was_cut_off_comes_after_one_that_ended():
+    assert order([judged(GLAD, -1.0, finish="length"), judged(INVENTED, -1.5)]) == [INVENTED, GLAD]
+    assert order([judged(GLAD, -1.0, finish="length"), judged(INVENTED, -1.1 - CUT_OFF)]) == [GLAD, INVENTED]
+
+
+def test_of_equally_supported_finalists_the_one_closer_to_support_is_sent():
+    first, second = judged("Far.", -1.0), judged("Near.", -2.0)
+    support = {"Far.": 0.1, "Near.": 0.5}
+
+    def ground(candidate):
+        return Grounding((Claim(0, len(candidate.text), candidate.text, support=support[candidate.text]),))
+
+    assert [each.candidate.text for each, _ in settle([first, second], ground, 1)] == ["Near.", "Far."]
 
 
 def test_a_reply_without_claims_gains_nothing_by_it():
@@ -81,9 +110,17 @@ def test_a_supported_reply_comes_before_a_better_rated_one_that_is_not():
 
 
 def test_support_is_worth_as_much_as_making_sense_beside_ratings():
-    given = [rated(GLAD, 1.0, 1.0, 1.0), rated(KENYA, 0.6)]  # 5 against 1.8 + 3
-    assert order(given, HITS) == [GLAD, KENYA]
-    assert RATED_SUPPORT_WEIGHT == 3
+    assert RATED_NAT * SUPPORT_WEIGHT == 3
+    least = (5 + RATED_NAT * CLOSENESS_WEIGHT * (CLAIMLESS - 1) - 3) / 3  # what KENYA needs against a perfect GLAD
+    assert order([rated(GLAD, 1.0, 1.0, 1.0), rated(KENYA, least - 0.1)], HITS) == [GLAD, KENYA]
+    assert order([rated(GLAD, 1.0, 1.0, 1.0), rated(KENYA, least + 0.1)], HITS) == [KENYA, GLAD]
+
+
+def test_a_rated_reply_that_was_cut_off_comes_after_one_that_was_not_and_one_with_evidence_before_one_without():
+    cut = judged("cut", -1.0, finish="length", rated=Rated(0.9, 0.0, 0.0))  # 2.7 - 1.5
+    assert order([cut, rated("whole", 0.5)]) == ["whole", "cut"]
+    shown = replace(rated(GLAD, 0.5), with_evidence=True)  # 1.5 + 1.5
+    assert order([rated("Glad.", 0.9), shown], HITS) == [GLAD, "Glad."]
 
 
 def test_where_one_is_not_rated_all_are_ranked_by_likelihood():

@@ -254,9 +254,10 @@ def test_further_choices_come_from_every_round():
 
 def test_a_contradicted_claim_counts_against_a_candidate():
     judged = make_corridor(["Lie.", "Guess."]).reply(ASKS_NOTHING, Wants(2, seed=1)).judged
-    evidence = Evidence(INDEX, Toolset(None, None, Retrieval(INDEX)), "", [], least_coverage=0.5)
+    evidence = Evidence(INDEX, Toolset(None, None, Retrieval(INDEX)), "", [], least=0.5)
 
-    def ground(text):
+    def ground(candidate):
+        text = candidate.text
         return Grounding((Claim(0, len(text), text, contradicted=text == "Lie."),))
 
     found = research(Research(judged, judged), evidence, lambda shown, n: [], ground, list, Clock(), 60)

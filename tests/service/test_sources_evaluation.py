@@ -92,6 +92,10 @@ def test_hand_labels_give_the_accuracy_of_citations_and_the_groundedness_of_repl
     assert found["sentences"] == 7
     assert found["citation_accuracy"]["value"] == pytest.approx(2 / 3)
     assert found["groundedness_of_cited_replies"]["value"] == pytest.approx(1 / 3)
+    assert (found["groundedness_where_all_is_cited"]["value"], found["groundedness_where_all_is_cited"]["n"]) == (
+        0.0,
+        1,
+    )
     assert hand_figures([])["citation_accuracy"]["value"] is None
 
 

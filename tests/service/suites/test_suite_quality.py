@@ -7,13 +7,27 @@ from classifiers.quality_sets import read_rated
 from data import QUALITY
 from service.settings import Settings
 from service.suites.base import measured
-from service.suites.quality import SUITE
+from service.suites.model import Answer
+from service.suites.quality import CANDIDATES, SUITE
 from service.suites.run import Run, Unavailable
 from tests.service.scripted import ScriptedQuality, make_corridor
 
 
-def run_of(quality, says=("A zebra.", "A horse."), quick=True, scores=None):
-    return Run(Settings(), 1, quick, corridor=make_corridor(says, scores, quality=quality, candidates=4))
+def run_of(quality, says=("A zebra.", "A horse."), quick=True, scores=None, endpoint=None):
+    corridor = make_corridor(says, scores, quality=quality, candidates=4)
+    return Run(Settings(), 1, quick, endpoint=endpoint, corridor=corridor)
+
+
+class Endpoint:
+    """A model that is not Winnow: it tells no decision."""
+
+    name = "endpoint"
+
+    def candidates(self, messages, n, max_tokens, seed):
+        return ["A horse."] * n
+
+    def answer(self, messages, max_tokens, seed, grounding="off"):
+        return Answer("A zebra.", "stop", 0.1)
 
 
 RATED = ScriptedQuality({"zebra": Rated(0.9, 0.6, 0.5), "horse": Rated(0.8, 0.4, 0.1)})
@@ -37,6 +51,13 @@ def test_a_row_tells_the_candidates_and_what_was_picked():
     assert row["reply"] == "A zebra."
     assert row["after"] == {"sensible": 0.9, "specific": 0.6, "interesting": 0.5}
     assert [each["specific"] for each in row["before"]] == [0.6, 0.4, 0.6, 0.4]
+
+
+def test_of_an_endpoint_candidates_are_drawn_besides():
+    run = run_of(RATED, endpoint=Endpoint())
+    (row,) = SUITE.judge(SUITE.cases(run)[:1], run)
+    assert [each["specific"] for each in row["before"]] == [0.4] * CANDIDATES
+    assert row["after"]["specific"] == 0.6
 
 
 def test_shares_of_answers_by_hand():

@@ -4,7 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
-from benchmarks.questions import Collection, Question, halves, read_classic, read_own, read_squad
+from service.suites.questions import Collection, Question, halves, read_classic, read_own, read_squad
 
 
 def test_halves_are_disjoint_complete_and_do_not_change() -> None:

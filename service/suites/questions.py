@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from data import ROOT as OWN
 from retrieval.corpus import Document, read_documents, split_passages
 
-OWN = Path(__file__).resolve().parent.parent / "data"
 CLASSIC = ("med", "cisi", "time", "lisa", "adi")
 COLLECTIONS = (*CLASSIC, "squad2", "own")
 

@@ -1,0 +1,250 @@
+"""`winnow eval`: suites, files of labelled exchanges, and the comparison of two runs. Reads options, hands over, prints; no logic."""
+
+import json
+import os
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from service.console import console, plain_errors, progress, say, settings_of
+
+EXAMPLE = (
+    "Example: winnow eval --quick, then winnow eval pick live --endpoint http://localhost:11434/v1 --model llama3.2"
+)
+KEY = "OPENAI_API_KEY"
+RESULTS = Path("results")
+
+
+def evaluate(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE...|FILE...|compare A B]",
+            help="suites, all of them by default; files or folders of labelled exchanges; or two folders of runs",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="a part of the cases: minutes for all suites")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of what is drawn: cases, samples, intervals")] = 0,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help=f"OpenAI-compatible server of the model under test; its key is read from {KEY}"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="model under test, of the endpoint or, without one, by name or path")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="folder made by `winnow index`")] = None,
+    datasets: Annotated[
+        Path | None, typer.Option(help="folder of the public sets, for the suites that need one")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="folder of the run, by default results/DATE-TIME; else a JSON result file"),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            help="go on with the run that is there: by default where the folder holds one; alone, with the newest in results",
+        ),
+    ] = None,
+    gate: Annotated[
+        Path | None, typer.Option(help="TOML file of floors; exit code 1 names what is under its floor")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="strict, balanced, permissive, or a policy file")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="with compare: although seeds or data differ")] = False,
+    split: Annotated[str | None, typer.Option(help="with FILE: only train, calibration, validation or test")] = None,
+    public: Annotated[
+        Path | None, typer.Option(help="with FILE or --targets: folder of the public sets, to be judged as well")
+    ] = None,
+    targets: Annotated[
+        bool, typer.Option("--targets", help="the safety targets' table; needs --public, no FILE")
+    ] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="with --targets: put the table into the weights' model card")
+    ] = False,
+    sources: Annotated[
+        bool,
+        typer.Option("--sources", help="questions about the sample corpus, without sources, with, and with research"),
+    ] = False,
+    questions: Annotated[int | None, typer.Option(help="with --sources: so many of the questions")] = None,
+    candidates: Annotated[int, typer.Option(help="with --sources: replies sampled for each")] = 4,
+) -> None:
+    """Measure a model, a policy and a corpus: suites of cases into a folder with results.json, summary.md and a report.
+
+    A run that was stopped goes on where it was, with the same --output. `winnow eval compare A B` tells what differs between two runs,
+    and whether by more than chance. FILE: recall, precision and over-refusal on your own labelled exchanges.
+    """
+    with plain_errors():
+        words = what or []
+        if sources:
+            _evaluate_sources(questions, candidates, output or RESULTS / "eval.json")
+        elif targets:
+            if public is None or words:
+                raise ValueError("--targets needs --public FOLDER and takes no FILE")
+            _evaluate_targets(public, policy, card, output or RESULTS / "eval.json")
+        elif words[:1] == ["compare"]:
+            _compare(words[1:], anyway, output)
+        elif _are_files(words):
+            if gate or endpoint or resume:
+                raise ValueError("--gate, --endpoint and --resume go with suites, not with a FILE")
+            _evaluate_files([Path(word) for word in words], split, public, policy, output or RESULTS / "eval.json")
+        else:
+            if split or public:
+                raise ValueError("--split and --public go with a FILE of labelled exchanges; suites take --datasets")
+            _evaluate_suites(words, quick, seed, endpoint, model, index, datasets, output, resume, gate, policy)
+
+
+def _are_files(words: list[str]) -> bool:
+    """Whether the words are files rather than suites. Raises ValueError where they are neither, or both."""
+    from service.suites import SUITES
+
+    suites = [word for word in words if word in SUITES]
+    files = [word for word in words if word not in SUITES]
+    for word in files:
+        if not Path(word).exists() and not word.endswith(".jsonl"):
+            raise ValueError(f"{word!r} is neither a suite ({', '.join(SUITES)}) nor a file")
+    if suites and files:
+        raise ValueError(f"name suites ({', '.join(suites)}) or files ({', '.join(files)}), not both")
+    return bool(files)
+
+
+def _evaluate_suites(
+    names: list[str],
+    quick: bool,
+    seed: int,
+    endpoint: str | None,
+    model: str | None,
+    index: Path | None,
+    datasets: Path | None,
+    output: Path | None,
+    resume: bool | None,
+    gate: Path | None,
+    policy: str | None,
+) -> None:
+    from service.evaluating import SuiteFailed
+    from service.evaluating import evaluate as run_suites
+    from service.gating import failures, read_gate
+    from service.run_folder import RunFolder, newest
+    from service.suites import SUITES
+    from service.suites.endpoint import EndpointModel
+    from service.suites.run import Run
+    from service.summary import print_summary
+
+    asked = names or list(SUITES)
+    floors = read_gate(gate, asked) if gate else []
+    if datasets is not None and not datasets.is_dir():
+        raise ValueError(f"--datasets names {datasets}, which is no folder")
+    if output is None:
+        output = newest(RESULTS) if resume else RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    folder = RunFolder(output)
+    if resume is False and folder.holds_run:
+        raise ValueError(f"{output} holds a run; name another folder with --output, or leave out --no-resume")
+    if resume and not folder.holds_run:
+        raise ValueError(f"{output} holds no run that could go on")
+    settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
+    remote = EndpointModel(endpoint, model, os.environ.get(KEY)) if endpoint else None
+    try:
+        run = Run(settings, seed, quick, datasets, remote)
+        say(
+            f"{'going on with' if folder.holds_run else 'writing to'} {output}; if stopped: winnow eval --output {output}"
+        )
+        with console.status("loading model, classifiers and index"):
+            run.corridor  # noqa: B018
+        results = run_suites(asked, run, folder, _command(), progress)
+    except SuiteFailed as error:
+        say(f"error: {error}")
+        say(f"the rows so far are kept; the same command with --output {output} goes on from them")
+        raise typer.Exit(2) from error
+    finally:
+        if remote:
+            remote.close()
+    print_summary(results, Console())
+    say(f"written to {output}")
+    broken = failures(floors, results["suites"])
+    for line in broken:
+        console.print(f"gate: {line}", style="red", markup=False, soft_wrap=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _command() -> str:
+    """What was typed, the program by its name alone."""
+    return shlex.join(["winnow", *sys.argv[1:]])
+
+
+def _compare(folders: list[str], anyway: bool, output: Path | None) -> None:
+    from service.comparing import compare, print_comparison
+    from service.run_folder import RunFolder
+
+    if len(folders) != 2:
+        raise ValueError(f"compare takes two folders of runs, not {len(folders)}: winnow eval compare A B")
+    comparison = compare(RunFolder(Path(folders[0])), RunFolder(Path(folders[1])), anyway, progress)
+    if output:
+        _write(comparison, output)
+    print_comparison(comparison, Console())
+
+
+def _evaluate_files(
+    files: list[Path], split: str | None, public: Path | None, policy: str | None, output: Path
+) -> None:
+    from classifiers import Safety
+    from classifiers.labelled import SPLITS, read_labelled, without_leaks
+    from classifiers.public_sets import read_public
+    from service.evaluation import evaluate as run
+    from service.evaluation import print_report
+
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
+    examples = [example for file in files for example in read_labelled(file)] + (read_public(public) if public else [])
+    if split:
+        examples = [e for e in without_leaks(examples) if e.split == split]
+    if not examples:
+        names = ", ".join(map(str, files))
+        raise ValueError(f"{names} holds no exchange" + (f" of the {split} split" if split else ""))
+    safety = Safety.load(policy or settings_of().policy)
+    with progress("judging", len(examples)) as advance:
+        report = run(safety, examples, advance)
+    _write(report, output)
+    print_report(report, Console())
+
+
+def _evaluate_targets(public: Path, policy: str | None, card: bool, output: Path) -> None:
+    from classifiers import Safety
+    from classifiers.card import rewrite_card
+    from classifiers.safety import SHIPPED
+    from service.targets import print_targets, safety_targets
+
+    safety = Safety.load(policy or settings_of().policy)
+    report = safety_targets(safety, public, progress, "winnow eval --targets --public PATH")
+    if card:
+        rewrite_card(SHIPPED, report)
+    _write(report, output)
+    print_targets(report, Console())
+
+
+def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
+    from data import GROUNDING
+    from service.assembly import assemble
+    from service.sources_evaluation import MODES, answer_all, figures, print_figures, read_questions
+
+    asked = read_questions(GROUNDING / "questions.jsonl", most)
+    labels = GROUNDING / "judged.jsonl"
+    judged = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()] if labels.is_file() else []
+    with console.status("loading model, classifiers and index"):
+        corridor = assemble(settings_of())
+    with progress("answering", len(asked) * len(MODES)) as advance:
+        rows = answer_all(corridor, asked, MODES, candidates, 1, output.with_suffix(".rows.jsonl"), advance)
+    report = figures(rows, judged)
+    _write(report, output)
+    print_figures(report, Console())
+
+
+def _write(report: dict[str, Any], output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    say(f"written to {output}")
