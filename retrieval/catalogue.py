@@ -23,6 +23,11 @@ CREATE TABLE documents(number INTEGER PRIMARY KEY, file INTEGER, own TEXT, id TE
 CREATE TABLE passages(number INTEGER PRIMARY KEY, document INTEGER, start INTEGER, "end" INTEGER, heading TEXT, text TEXT);
 CREATE TABLE terms(term TEXT PRIMARY KEY, number INTEGER, holding INTEGER) WITHOUT ROWID;
 """
+# Made once every row is there, so that a file's own are found without a look at all of them.
+_INDEXES = """
+CREATE INDEX documents_of ON documents(file);
+CREATE INDEX skipped_of ON skipped(file);
+"""
 _PASSAGE = """
 SELECT d.id, p.number - d.first + 1, d.title, d.url, d.source, p.text, p.start, p."end", p.heading
 FROM passages p JOIN documents d ON d.number = p.document
@@ -178,6 +183,8 @@ class NewCatalogue:
         """Writes the terms, each with how many passages hold it, in the order of their numbers, and closes the file."""
         rows = sorted((term, number, holding) for number, (term, holding) in enumerate(terms))
         self._base.executemany("INSERT INTO terms VALUES (?, ?, ?)", rows)
+        for statement in _INDEXES.strip().splitlines():
+            self._base.execute(statement)
         self._base.commit()
         self._base.close()
 

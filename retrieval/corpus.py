@@ -112,15 +112,16 @@ def find_files(paths: Iterable[str | Path] | str | Path) -> Iterator[File | Skip
     Raises FileNotFoundError, naming the path, when a given path does not exist.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in [path for name in named for path in _expanded(name)]:
         files = _files(path) if path.is_dir() else iter([path])
         empty = True
         for file in files:
             empty = False
-            if file.resolve() in seen:  # named twice, or named and inside a named folder
+            real = os.path.realpath(file)
+            if real in seen:  # named twice, or named and inside a named folder
                 continue
-            seen.add(file.resolve())
+            seen.add(real)
             name = file.relative_to(path) if file != path else Path(file.name)
             # Bytes of a name that are not UTF-8 come as lone surrogates, which cannot be written as UTF-8 later on.
             yield File(file, _SURROGATE.sub("\ufffd", _without_suffixes(name).as_posix()))

@@ -3,10 +3,11 @@
 import gzip
 import json
 import os
+import sqlite3
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,14 @@ def test_only_new_and_changed_files_are_read_again(notes: Path, tmp_path: Path, 
     index = Index.load(tmp_path / "ix")
     assert index.search("honey") == []
     assert index.search("coffee")[0].passage.document_id == "tea"
+
+
+@pytest.mark.parametrize("table", ["documents", "skipped"])
+def test_what_is_kept_of_a_file_is_found_without_a_look_at_every_other(notes: Path, tmp_path: Path, table: str) -> None:
+    update_index([notes], tmp_path / "ix")
+    with closing(sqlite3.connect(next(tmp_path.glob("ix/*/passages.sqlite")))) as base:
+        [(*_, plan)] = base.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE file = 1")
+    assert "USING INDEX" in plan
 
 
 def test_when_nothing_changed_nothing_is_written(notes: Path, tmp_path: Path) -> None:
