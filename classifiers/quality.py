@@ -31,6 +31,11 @@ WEIGHTS, CONFIG = "readout.safetensors", "config.json"
 ASKED = ("sensible", "specific", "interesting")
 """What raters are asked of a reply, each only where the answer before was yes (LaMDA: arXiv 2201.08239, section 4.1)."""
 
+HEADS = ("follows", *ASKED)
+"""What the readout says, each given the one before; the first, whether the reply answers this context and not another, is LaMDA's
+"sensible" in part, and learns from other data than the rest (true next turns against random ones).
+"""
+
 Line = tuple[float, float]
 """Slope and offset of a logit (Platt, 1999)."""
 
@@ -71,13 +76,13 @@ class StatesReader(Protocol):
 
 @dataclass(frozen=True)
 class QualityReadout:
-    """An ensemble whose three logits are those of each answer given the one before, and the scaling of each.
+    """An ensemble whose logits are those of each of `HEADS` given the one before, and the scaling of each.
 
     `reads`: fingerprint of the update of the reader whose states it was trained on.
     """
 
     readout: Readout
-    scaling: tuple[Line, Line, Line]
+    scaling: tuple[Line, Line, Line, Line]
     reads: str
     version: str
 
@@ -86,17 +91,19 @@ class QualityReadout:
         return [Rated(*map(float, row)) for row in self.probabilities(states)]
 
     def probabilities(self, states: Features) -> NDArray[np.float64]:
-        """(n, 3): each answer's probability is that of the one before times its own given that one, so that none is above it."""
+        """(n, 3), in the order of `ASKED`: each probability is that of the one before times its own given that one, so that none is
+        above it.
+        """
         if not len(states):
             return np.empty((0, len(ASKED)))
         slopes, offsets = np.array(self.scaling).T
         given = 1 / (1 + np.exp(-np.clip(self.logits(states) * slopes + offsets, -60, 60)))
         given[~np.isfinite(states).all(axis=1)] = np.nan
-        found: NDArray[np.float64] = np.cumprod(given, axis=1)
+        found: NDArray[np.float64] = np.cumprod(given, axis=1)[:, 1:]
         return found
 
     def logits(self, states: Features) -> NDArray[np.float64]:
-        """(n, 3), unscaled: sensible; specific given sensible; interesting given specific."""
+        """(n, 4), unscaled, in the order of `HEADS`: follows; sensible given that it follows; specific given sensible; and so on."""
         with torch.inference_mode():
             found: NDArray[np.float64] = self.readout(torch.from_numpy(states).float()).double().numpy()
         return found
@@ -125,10 +132,10 @@ class QualityReadout:
         """Read and verify. Raises `models.DamagedWeights` when a file is missing or changed."""
         verify_checksums(folder)
         config = json.loads((folder / CONFIG).read_text())
-        readout = Readout(config["width"], config["hidden"], len(ASKED), config["members"])
+        readout = Readout(config["width"], config["hidden"], len(HEADS), config["members"])
         readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
-        first, second, third = ((float(slope), float(offset)) for slope, offset in config["scaling"])
-        return cls(readout.eval(), (first, second, third), config["reads"], config["version"])
+        follows, *rest = ((float(slope), float(offset)) for slope, offset in config["scaling"])
+        return cls(readout.eval(), (follows, rest[0], rest[1], rest[2]), config["reads"], config["version"])
 
 
 class Quality:

@@ -33,10 +33,12 @@ the safety classifier's update): rating costs no pass through the model.
 | fed (evaluation only) | shikib/fed | none stated |
 
 Nothing was trained on or tuned by `fed`. {rows:,} training rows: {training_rows}.
-"next" is the turn that followed; the others are made from it by rule: a turn of another conversation ("random"), of another place of
-the same one ("elsewhere"), its own words in another order ("shuffled"), a turn of the context again ("repeated"), a sentence of the
-context denied or with another number ("contradicting"), and a reply that fits anywhere ("generic"). A Topical-Chat turn that its
-partner rated excellent counts as interesting, passable or worse as not. The loss asks each answer only where the one before is yes.
+"next" is the turn that followed; the others are made from it by rule: a turn of another conversation ("random"), its own words in
+another order ("shuffled"), a turn of the context again ("repeated"), a sentence of the context denied or with another number
+("contradicting"), and a reply that fits anywhere ("generic"). A Topical-Chat turn that its partner rated excellent counts as
+interesting, passable or worse as not. The loss asks each answer only where the one before is yes. Before the three stands a fourth,
+whether the reply follows at all: random turns teach that one alone, as next turns of people who chat and our rated replies, all of
+which belong to their context, differ in what makes no sense.
 
 ## Our own test replies
 

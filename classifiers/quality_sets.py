@@ -44,7 +44,7 @@ class RatedReply:
 
 @dataclass(frozen=True)
 class NextTurn:
-    """A context of a conversation, the turn that followed, and the conversation's other turns from four before or after on.
+    """A context of a conversation and the turn that followed.
 
     `liked`: whether the partner rated the turn excellent (True) or passable or worse (False); None where it is not told.
     """
@@ -52,7 +52,6 @@ class NextTurn:
     id: str
     context: tuple[Turn, ...]
     reply: str
-    elsewhere: tuple[str, ...]
     group: str
     source: str
     split: str
@@ -138,7 +137,7 @@ OWN_EXCHANGES = 200
 def own_exchanges(labelled: Path) -> list[NextTurn]:
     """Safe replies of our labelled exchanges, as the next turn of a user's question: what an assistant is asked and says."""
     rows = [
-        NextTurn(f"exchange:{e.id}", e.context, e.reply, (), f"exchange:{e.group}", "own exchanges", "train")
+        NextTurn(f"exchange:{e.id}", e.context, e.reply, f"exchange:{e.group}", "own exchanges", "train")
         for e in read_labelled(labelled)
         if e.split == "train" and e.role == "assistant" and e.context and not e.unsafe and _short(e.context, e.reply)
     ]
@@ -149,7 +148,7 @@ def own_exchanges(labelled: Path) -> list[NextTurn]:
 def own_turns(rated: Sequence[RatedReply]) -> list[NextTurn]:
     """The specific replies to our rated contexts of the train split, one each, as next turns from which others are made."""
     rows = {
-        r.group: NextTurn(f"turn:{r.id}", r.context, r.reply, (), r.group, "own", "train")
+        r.group: NextTurn(f"turn:{r.id}", r.context, r.reply, r.group, "own", "train")
         for r in rated
         if r.split == "train" and r.answers[1]
     }
@@ -209,8 +208,7 @@ def _next_turn(source: str, name: str, texts: Sequence[str], end: int, liked: bo
     context = alternate(list(texts[first:end]))
     if _short(context, texts[end]):
         key = f"{source}:{name}"
-        elsewhere = tuple(text for i, text in enumerate(texts) if abs(i - end) > CONTEXT_TURNS)
-        yield NextTurn(key, context, texts[end], elsewhere, key, source, split_of(key, PUBLIC_SHARES), liked)
+        yield NextTurn(key, context, texts[end], key, source, split_of(key, PUBLIC_SHARES), liked)
 
 
 def _short(context: Sequence[Turn], reply: str) -> bool:

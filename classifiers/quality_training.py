@@ -22,7 +22,7 @@ from classifiers.backbone import Backbone, Features
 from classifiers.calibration import platt
 from classifiers.features import Exchange, featurise
 from classifiers.labelled import Turn
-from classifiers.quality import ASKED, QualityReadout
+from classifiers.quality import ASKED, HEADS, QualityReadout
 from classifiers.quality_card import write_quality_card
 from classifiers.quality_figures import Scored, exchanges_of, human_figures, own_figures, selection_figures
 from classifiers.quality_measures import choices
@@ -35,19 +35,20 @@ from classifiers.training import ProgressBar
 
 @dataclass(frozen=True)
 class QualityRecipe:
-    """What was chosen on validation rows. `own_weight`: of a reply rated by a person in the loss, beside one made by rule; `answers`:
-    the weights of the three; `selections`: contexts of each source among whose next turns is chosen.
+    """What was chosen on validation rows. `own_weight`: of a reply rated by a person in the loss, beside one made by rule; `follows`:
+    slope and offset of the first logit, which is surer than it may be of replies that all belong to the context; `selections`:
+    contexts of each source among whose next turns is chosen.
     """
 
     members: int = 4
-    hidden: int = 64
+    hidden: int = 192
     epochs: int = 12
     batch: int = 128
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.5
-    own_weight: float = 4.0
-    answers: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    own_weight: float = 8.0
+    follows: tuple[float, float] = (0.5, 1.0)
     selections: int = 75
 
 
@@ -89,8 +90,8 @@ def train_quality(
     held_states = read(exchanges_of(held), "reading held-out replies")
     facts = [[r.id, r.context, r.reply, r.answers, r.weight] for r in taught + held]
     version = "1-" + hashlib.sha256(json.dumps([facts, asdict(recipe), seed, reads]).encode()).hexdigest()[:8]
-    bare = QualityReadout(readout, ((1.0, 0.0),) * 3, reads, version)
-    ranker = QualityReadout(readout, scaled(bare.logits(held_states), held), reads, version)
+    bare = QualityReadout(readout, ((1.0, 0.0),) * 4, reads, version)
+    ranker = QualityReadout(readout, (recipe.follows, *scaled(bare.logits(held_states), held)), reads, version)
 
     ours = Scored(ranker, read, safety.backbone, progress)
     metrics = {
@@ -139,11 +140,20 @@ def fit(
     seed: int,
     done_epoch: Callable[[], None] = lambda: None,
 ) -> Readout:
-    """An ensemble trained with weighted binary cross-entropy on each answer, masked where it is not known or was not asked."""
+    """An ensemble trained with weighted binary cross-entropy on each of `HEADS`, masked where it is not known or was not asked."""
     x = torch.from_numpy(states)
-    target = torch.tensor([[float(bool(a)) for a in r.answers] for r in rows])
-    weight = torch.tensor([[_weight(r, i, recipe) for i in range(len(ASKED))] for r in rows])
-    readout = Readout(states.shape[1], recipe.hidden, len(ASKED), recipe.members, recipe.dropout)
+    told = [_told(r) for r in rows]
+    target = torch.tensor([[float(bool(answer)) for answer in answers] for answers in told])
+    weight = torch.tensor(
+        [
+            [
+                0.0 if answer is None else r.weight * (recipe.own_weight if r.kind == "rated" else 1.0)
+                for answer in answers
+            ]
+            for r, answers in zip(rows, told, strict=True)
+        ]
+    )
+    readout = Readout(states.shape[1], recipe.hidden, len(HEADS), recipe.members, recipe.dropout)
     readout.mean = torch.from_numpy(states.mean(axis=0, dtype=np.float64)).float()
     readout.scale = 1.0 / (torch.from_numpy(states.astype(np.float32).std(axis=0)) + 1e-3)
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
@@ -168,17 +178,20 @@ def fit(
     return readout.eval()
 
 
-def _weight(row: RatedReply, answer: int, recipe: QualityRecipe) -> float:
-    if row.answers[answer] is None:
-        return 0.0
-    return row.weight * recipe.answers[answer] * (recipe.own_weight if row.kind == "rated" else 1.0)
+def _told(row: RatedReply) -> tuple[bool | None, ...]:
+    """What is known of each of `HEADS`. That a random turn makes no sense here is all said by its not following; whether one made of
+    the context's own words follows is not asked.
+    """
+    if row.kind in ("random", "random too"):
+        return (False, None, None, None)
+    return (True if row.kind in ("rated", "next") else None, *row.answers)
 
 
 def scaled(logits: NDArray[np.float64], rows: Sequence[RatedReply]) -> tuple[Any, Any, Any]:
-    """Platt scaling of each answer given the one before, on the calibration rows."""
+    """Platt scaling of each of `ASKED` given the one before, on the calibration rows, all of whose replies follow."""
     found = []
     for i in range(len(ASKED)):
         told = [n for n, r in enumerate(rows) if r.split == "calibration" and r.answers[i] is not None]
         labels = [bool(rows[n].answers[i]) for n in told]
-        found.append(platt(logits[told, i], labels) if told else (1.0, 0.0))
+        found.append(platt(logits[told, i + 1], labels) if told else (1.0, 0.0))
     return found[0], found[1], found[2]

@@ -94,7 +94,7 @@ def test_pairs_are_of_one_context_a_generic_and_a_specific_reply() -> None:
 
 def turns(count: int, source: str = "talk", split: str = "test") -> list[NextTurn]:
     return [
-        NextTurn(f"{source}{split}{i}", (("user", "?"),), f"{source} {split} {i}", (), f"{source}{i}", source, split)
+        NextTurn(f"{source}{split}{i}", (("user", "?"),), f"{source} {split} {i}", f"{source}{i}", source, split)
         for i in range(count)
     ]
 

@@ -129,15 +129,6 @@ def test_a_turn_that_the_partner_did_not_like_is_taken_where_there_is_one(sets: 
     assert (second.reply, second.liked) == ("said 2", True)
 
 
-def test_the_turns_elsewhere_are_four_or_more_away(sets: Path) -> None:
-    first, second = topical_chat(sets / "topicalchat")
-    assert first.elsewhere == ()
-    assert second.elsewhere == ()
-    long = [{"message": f"turn {i}", "turn_rating": "Poor" if i == 4 else "Good"} for i in range(10)]
-    gzipped(sets / "topicalchat/conv_valid_freq.json.gz", json.dumps({"t": {"content": long}}))
-    assert next(topical_chat(sets / "topicalchat")).elsewhere == ("turn 0", "turn 8", "turn 9")
-
-
 def test_of_the_self_dialogues_one_in_sixteen_is_taken(sets: Path) -> None:
     found = list(self_dialogue(sets / "selfdialogue"))
     assert [turn.id for turn in found] == ["selfdialogue:4", "selfdialogue:20"]

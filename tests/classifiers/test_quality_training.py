@@ -49,7 +49,7 @@ def states_of(rows: Sequence[RatedReply]) -> np.ndarray:
 
 
 def ranker(rows: Sequence[RatedReply], states: np.ndarray, recipe: QualityRecipe) -> QualityReadout:
-    return QualityReadout(fit(states, rows, recipe, 0), ((1.0, 0.0),) * 3, "x", "v")
+    return QualityReadout(fit(states, rows, recipe, 0), ((1.0, 0.0),) * 4, "x", "v")
 
 
 LEARNS = replace(RECIPE, epochs=60, learning_rate=3e-3)
@@ -78,18 +78,34 @@ def test_what_is_not_known_does_not_teach() -> None:
 def test_a_rated_reply_weighs_more_than_one_made_by_rule() -> None:
     states = np.zeros((40, 6), np.float16)
     said = [rated(i, (True, None, None)) for i in range(20)]
-    made = [rated(i, (False, None, None), kind="random") for i in range(20)]
+    made = [rated(i, (False, None, None), kind="repeated") for i in range(20)]
     heavy, level = (
         ranker([*said, *made], states, replace(LEARNS, learning_rate=0.03, own_weight=weight)) for weight in (9.0, 1.0)
     )
-    assert heavy.probabilities(states[:1])[0, 0] == pytest.approx(0.9, abs=0.05)
-    assert level.probabilities(states[:1])[0, 0] == pytest.approx(0.5, abs=0.05)
+    assert chance_of(heavy, states, SENSIBLE) == pytest.approx(0.9, abs=0.05)
+    assert chance_of(level, states, SENSIBLE) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_random_turn_teaches_that_it_does_not_follow_and_nothing_else() -> None:
+    states = np.zeros((40, 6), np.float16)
+    said = [rated(i, (True, None, None), kind="next") for i in range(20)]
+    strangers = [rated(i, (False, None, None), kind="random") for i in range(20)]
+    taught = ranker([*said, *strangers], states, replace(LEARNS, learning_rate=0.03))
+    assert chance_of(taught, states, FOLLOWS) == pytest.approx(0.5, abs=0.05)
+    assert chance_of(taught, states, SENSIBLE) > 0.9
+
+
+FOLLOWS, SENSIBLE = 0, 1
+
+
+def chance_of(readout: QualityReadout, states: np.ndarray, head: int) -> float:
+    return float(1 / (1 + np.exp(-readout.logits(states[:1])[0, head])))
 
 
 def test_the_same_seed_gives_the_same_readout_and_another_another() -> None:
     rows = rows_of(20)
     states = states_of(rows)
-    one, same, other = (QualityReadout(fit(states, rows, RECIPE, s), ((1.0, 0.0),) * 3, "", "") for s in (1, 1, 2))
+    one, same, other = (QualityReadout(fit(states, rows, RECIPE, s), ((1.0, 0.0),) * 4, "", "") for s in (1, 1, 2))
     np.testing.assert_array_equal(one.logits(states), same.logits(states))
     assert (one.logits(states) != other.logits(states)).any()
 
@@ -98,7 +114,7 @@ def test_scaling_is_fitted_on_calibration_rows_where_the_answer_was_asked() -> N
     rows = [rated(i, (i % 2 == 0, None, None), "calibration") for i in range(40)] + [
         rated(99, (True, True, True), "test")
     ]
-    logits = np.array([[3.0 if row.answers[0] else -3.0, 0.0, 0.0] for row in rows])
+    logits = np.array([[0.0, 3.0 if row.answers[0] else -3.0, 0.0, 0.0] for row in rows])
     sensible, specific, interesting = scaled(logits, rows)
     assert sensible[0] > 0
     assert specific == interesting == (1.0, 0.0)
