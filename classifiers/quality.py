@@ -36,9 +36,6 @@ HEADS = ("follows", *ASKED)
 "sensible" in part, and learns from other data than the rest (true next turns against random ones).
 """
 
-Line = tuple[float, float]
-"""Slope and offset of a logit (Platt, 1999)."""
-
 
 @dataclass(frozen=True)
 class Rated:
@@ -76,13 +73,12 @@ class StatesReader(Protocol):
 
 @dataclass(frozen=True)
 class QualityReadout:
-    """An ensemble whose logits are those of each of `HEADS` given the one before, and the scaling of each.
+    """An ensemble whose logits are those of each of `HEADS` given the one before.
 
     `reads`: fingerprint of the update of the reader whose states it was trained on.
     """
 
     readout: Readout
-    scaling: tuple[Line, Line, Line, Line]
     reads: str
     version: str
 
@@ -96,16 +92,16 @@ class QualityReadout:
         """
         if not len(states):
             return np.empty((0, len(ASKED)))
-        slopes, offsets = np.array(self.scaling).T
-        given = 1 / (1 + np.exp(-np.clip(self.logits(states) * slopes + offsets, -60, 60)))
+        given: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(self.logits(states), -60, 60)))
         given[~np.isfinite(states).all(axis=1)] = np.nan
-        found: NDArray[np.float64] = np.cumprod(given, axis=1)[:, 1:]
-        return found
+        return np.cumprod(given, axis=1)[:, 1:]
 
     def logits(self, states: Features) -> NDArray[np.float64]:
-        """(n, 4), unscaled, in the order of `HEADS`: follows; sensible given that it follows; specific given sensible; and so on."""
+        """(n, 4) in the order of `HEADS`: follows, scaled; sensible given that it follows; specific given sensible; and so on."""
         with torch.inference_mode():
             found: NDArray[np.float64] = self.readout(torch.from_numpy(states).float()).double().numpy()
+        slope, offset = self.readout.platt.tolist()
+        found[:, 0] = slope * found[:, 0] + offset
         return found
 
     def save(self, folder: Path) -> None:
@@ -122,7 +118,6 @@ class QualityReadout:
             "width": self.readout.width,
             "hidden": self.readout.hidden,
             "members": len(self.readout.members),
-            "scaling": self.scaling,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
         write_checksums(folder)
@@ -134,8 +129,7 @@ class QualityReadout:
         config = json.loads((folder / CONFIG).read_text())
         readout = Readout(config["width"], config["hidden"], len(HEADS), config["members"])
         readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
-        follows, *rest = ((float(slope), float(offset)) for slope, offset in config["scaling"])
-        return cls(readout.eval(), (follows, rest[0], rest[1], rest[2]), config["reads"], config["version"])
+        return cls(readout.eval(), config["reads"], config["version"])
 
 
 class Quality:

@@ -27,7 +27,7 @@ the safety classifier's update): rating costs no pass through the model.
 
 | set | upstream | licence |
 |---|---|---|
-| own | Winnow, `data/quality/` (its datasheet beside it): replies rated for the three, split by context 60/10/10/20 | Apache-2.0 |
+| own | Winnow, `data/quality/` (its datasheet beside it): replies rated for the three, split by context 70/10/20 | Apache-2.0 |
 | own exchanges | Winnow, `data/labelled/`: safe replies as next turns | Apache-2.0 |
 {sets}
 | fed (evaluation only) | shikib/fed | none stated |

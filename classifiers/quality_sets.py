@@ -15,7 +15,7 @@ from classifiers.labelled import BadExample, Turn, json_object, read_labelled, s
 from classifiers.quality import ASKED
 from classifiers.upstream import alternate, digest, json_rows
 
-OWN_SHARES = (0.6, 0.1, 0.1, 0.2)
+OWN_SHARES = (0.7, 0.0, 0.1, 0.2)
 PUBLIC_SHARES = (0.75, 0.0, 0.1, 0.15)
 CONTEXT_TURNS = 3
 CONTEXT_WORDS = 70

@@ -1,4 +1,4 @@
-"""Training the quality ranker as it is shipped: read states, fit the readout, scale it, measure beside length and likelihood, write.
+"""Training the quality ranker as it is shipped: read states, fit the readout, measure beside length and likelihood, write.
 
 Knows the recipe. The pieces are in `quality_sets`, `quality_rules`, `quality_measures`, `quality`.
 """
@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from classifiers import models
 from classifiers.adaptation import fingerprint
 from classifiers.backbone import Backbone, Features
-from classifiers.calibration import platt
 from classifiers.features import Exchange, featurise
 from classifiers.labelled import Turn
-from classifiers.quality import ASKED, HEADS, QualityReadout
+from classifiers.quality import HEADS, QualityReadout
 from classifiers.quality_card import write_quality_card
 from classifiers.quality_figures import Scored, exchanges_of, human_figures, own_figures, selection_figures
 from classifiers.quality_measures import choices
@@ -87,18 +85,15 @@ def train_quality(
     with progress("training the readout", recipe.members * recipe.epochs) as advance:
         readout = fit(states, taught, recipe, seed, lambda: advance(1))
     held = [r for r in own if r.split != "train"]
-    held_states = read(exchanges_of(held), "reading held-out replies")
     facts = [[r.id, r.context, r.reply, r.answers, r.weight] for r in taught + held]
     version = "1-" + hashlib.sha256(json.dumps([facts, asdict(recipe), seed, reads]).encode()).hexdigest()[:8]
-    bare = QualityReadout(readout, ((1.0, 0.0),) * 4, reads, version)
-    ranker = QualityReadout(readout, (recipe.follows, *scaled(bare.logits(held_states), held)), reads, version)
+    ranker = QualityReadout(readout, reads, version)
 
     ours = Scored(ranker, read, safety.backbone, progress)
     metrics = {
         "version": version,
         "recipe": asdict(recipe),
         "seed": seed,
-        "scaling": ranker.scaling,
         **own_figures([r for r in held if r.split == "test"], ours),
         "selection": selection_figures(picks, ours),
         "human": human_figures(people, ours),
@@ -155,6 +150,7 @@ def fit(
     )
     readout = Readout(states.shape[1], recipe.hidden, len(HEADS), recipe.members, recipe.dropout)
     readout.mean = torch.from_numpy(states.mean(axis=0, dtype=np.float64)).float()
+    readout.platt = torch.tensor(recipe.follows)
     readout.scale = 1.0 / (torch.from_numpy(states.astype(np.float32).std(axis=0)) + 1e-3)
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
     for number, member in enumerate(readout.members):
@@ -185,13 +181,3 @@ def _told(row: RatedReply) -> tuple[bool | None, ...]:
     if row.kind in ("random", "random too"):
         return (False, None, None, None)
     return (True if row.kind in ("rated", "next") else None, *row.answers)
-
-
-def scaled(logits: NDArray[np.float64], rows: Sequence[RatedReply]) -> tuple[Any, Any, Any]:
-    """Platt scaling of each of `ASKED` given the one before, on the calibration rows, all of whose replies follow."""
-    found = []
-    for i in range(len(ASKED)):
-        told = [n for n, r in enumerate(rows) if r.split == "calibration" and r.answers[i] is not None]
-        labels = [bool(rows[n].answers[i]) for n in told]
-        found.append(platt(logits[told, i + 1], labels) if told else (1.0, 0.0))
-    return found[0], found[1], found[2]

@@ -17,17 +17,18 @@ from classifiers.quality import CONFIG, WEIGHTS, Quality, QualityReadout, Rated
 from classifiers.readout import Readout, Scorer
 from classifiers.safety import Safety
 
-ONE = ((1.0, 0.0),) * 4
 CONTEXT = [("user", "Is tea hot?")]
 
 
-def readout_of(width: int, scaling: Any = ONE, reads: str = "x") -> QualityReadout:
+def readout_of(width: int, reads: str = "x") -> QualityReadout:
     torch.manual_seed(0)
-    return QualityReadout(Readout(width, 4, 4, 2).eval(), scaling, reads, "1-tiny")
+    return QualityReadout(Readout(width, 4, 4, 2).eval(), reads, "1-tiny")
 
 
 class Fixed:
-    """Stands in for a readout: its logits are its states."""
+    """Stands in for a readout: its logits are its states, the first of them halved."""
+
+    platt = torch.tensor([0.5, 1.0])
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         return states
@@ -55,7 +56,7 @@ LOGITS = st.lists(st.floats(-1e4, 1e4, width=16), min_size=4, max_size=4)
 
 @given(st.lists(LOGITS, max_size=5))
 def test_every_rating_is_a_probability_and_none_is_above_the_one_before(rows: list[list[float]]) -> None:
-    readout = QualityReadout(Fixed(), ((0.5, 1.0), (1.5, 0.2), (0.7, -1.0), (1.0, 0.0)), "x", "v")  # type: ignore[arg-type]
+    readout = QualityReadout(Fixed(), "x", "v")  # type: ignore[arg-type]
     found = readout.rate(np.array(rows, np.float16).reshape(-1, 4))
     assert len(found) == len(rows)
     for each in found:
@@ -63,9 +64,9 @@ def test_every_rating_is_a_probability_and_none_is_above_the_one_before(rows: li
         assert 0 <= each.rank_score <= 5
 
 
-def test_each_answer_is_scaled_and_given_the_one_before() -> None:
-    readout = QualityReadout(Fixed(), ((1.0, 0.0), (1.0, 0.0), (2.0, 0.0), (1.0, 1.0)), "x", "v")  # type: ignore[arg-type]
-    follows, does_not = readout.rate(np.array([[60.0, 0.0, 0.0, -1.0], [0.0, 60.0, 60.0, 60.0]], np.float16))
+def test_each_answer_is_given_the_one_before_and_the_first_is_scaled() -> None:
+    readout = QualityReadout(Fixed(), "x", "v")  # type: ignore[arg-type]
+    follows, does_not = readout.rate(np.array([[118.0, 0.0, 0.0, 0.0], [-2.0, 60.0, 60.0, 60.0]], np.float16))
     assert follows == Rated(0.5, 0.25, 0.125)
     assert does_not == Rated(0.5, 0.5, 0.5)
 
@@ -137,12 +138,13 @@ def test_the_states_of_disguised_text_are_those_of_the_text_itself(safety: Safet
 
 
 def test_saved_weights_rate_as_before_and_damaged_ones_are_refused(tmp_path: Any) -> None:
-    readout = readout_of(8, ((0.5, 1.0), (1.5, 0.25), (1.0, 0.0), (0.5, -1.0)))
+    readout = readout_of(8)
+    readout.readout.platt = torch.tensor([0.5, 1.0])
     readout.save(tmp_path / "quality")
     loaded = QualityReadout.load(tmp_path / "quality")
     states = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float16)
     np.testing.assert_allclose(loaded.probabilities(states), readout.probabilities(states), atol=2e-3)
-    assert (loaded.scaling, loaded.reads, loaded.version) == (readout.scaling, "x", "1-tiny")
+    assert (loaded.reads, loaded.version) == ("x", "1-tiny")
     for name in (WEIGHTS, CONFIG):
         readout.save(tmp_path / "quality")
         with (tmp_path / "quality" / name).open("ab") as file:

@@ -87,7 +87,7 @@ def test_our_own_replies_are_read_and_no_context_stands_in_two_splits() -> None:
     for row in found:
         splits.setdefault(row.context, set()).add(row.split)
     assert all(len(each) == 1 for each in splits.values())
-    assert {"train", "calibration", "validation", "test"} == {row.split for row in found}
+    assert {"train", "validation", "test"} == {row.split for row in found}
 
 
 def test_our_own_train_contexts_give_one_specific_turn_each() -> None:

@@ -18,7 +18,7 @@ from classifiers.quality import Quality, QualityReadout
 from classifiers.quality_figures import Scored, human_figures, own_figures, rank_scores, selection_figures
 from classifiers.quality_measures import Choice
 from classifiers.quality_sets import HumanRated, RatedReply
-from classifiers.quality_training import QualityRecipe, fit, scaled, together, train_quality
+from classifiers.quality_training import QualityRecipe, fit, together, train_quality
 from classifiers.readout import Scorer
 from classifiers.safety import Safety
 
@@ -49,7 +49,7 @@ def states_of(rows: Sequence[RatedReply]) -> np.ndarray:
 
 
 def ranker(rows: Sequence[RatedReply], states: np.ndarray, recipe: QualityRecipe) -> QualityReadout:
-    return QualityReadout(fit(states, rows, recipe, 0), ((1.0, 0.0),) * 4, "x", "v")
+    return QualityReadout(fit(states, rows, recipe, 0), "x", "v")
 
 
 LEARNS = replace(RECIPE, epochs=60, learning_rate=3e-3)
@@ -90,9 +90,13 @@ def test_a_random_turn_teaches_that_it_does_not_follow_and_nothing_else() -> Non
     states = np.zeros((40, 6), np.float16)
     said = [rated(i, (True, None, None), kind="next") for i in range(20)]
     strangers = [rated(i, (False, None, None), kind="random") for i in range(20)]
-    taught = ranker([*said, *strangers], states, replace(LEARNS, learning_rate=0.03))
-    assert chance_of(taught, states, FOLLOWS) == pytest.approx(0.5, abs=0.05)
-    assert chance_of(taught, states, SENSIBLE) > 0.9
+    plain, scaled = (
+        ranker([*said, *strangers], states, replace(LEARNS, learning_rate=0.03, follows=line))
+        for line in ((1.0, 0.0), (0.5, 1.0))
+    )
+    assert chance_of(plain, states, FOLLOWS) == pytest.approx(0.5, abs=0.05)
+    assert chance_of(scaled, states, FOLLOWS) == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
+    assert chance_of(plain, states, SENSIBLE) > 0.9
 
 
 FOLLOWS, SENSIBLE = 0, 1
@@ -105,19 +109,9 @@ def chance_of(readout: QualityReadout, states: np.ndarray, head: int) -> float:
 def test_the_same_seed_gives_the_same_readout_and_another_another() -> None:
     rows = rows_of(20)
     states = states_of(rows)
-    one, same, other = (QualityReadout(fit(states, rows, RECIPE, s), ((1.0, 0.0),) * 4, "", "") for s in (1, 1, 2))
+    one, same, other = (QualityReadout(fit(states, rows, RECIPE, s), "", "") for s in (1, 1, 2))
     np.testing.assert_array_equal(one.logits(states), same.logits(states))
     assert (one.logits(states) != other.logits(states)).any()
-
-
-def test_scaling_is_fitted_on_calibration_rows_where_the_answer_was_asked() -> None:
-    rows = [rated(i, (i % 2 == 0, None, None), "calibration") for i in range(40)] + [
-        rated(99, (True, True, True), "test")
-    ]
-    logits = np.array([[0.0, 3.0 if row.answers[0] else -3.0, 0.0, 0.0] for row in rows])
-    sensible, specific, interesting = scaled(logits, rows)
-    assert sensible[0] > 0
-    assert specific == interesting == (1.0, 0.0)
 
 
 class Known:

@@ -45,8 +45,7 @@ def save_support(folder, width):
 
 def save_quality(folder, width, reads=None):
     """Weights of a quality ranker on the states of this width, by default of a reader without an update."""
-    scaling = ((1.0, 0.0),) * 4
-    QualityReadout(Readout(width, 4, 4, 1), scaling, reads or fingerprint({}), "quality-1").save(folder)
+    QualityReadout(Readout(width, 4, 4, 1), reads or fingerprint({}), "quality-1").save(folder)
 
 
 @pytest.fixture
