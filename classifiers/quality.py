@@ -92,9 +92,10 @@ class QualityReadout:
         """
         if not len(states):
             return np.empty((0, len(ASKED)))
-        given: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(self.logits(states), -60, 60)))
+        given = 1 / (1 + np.exp(-np.clip(self.logits(states), -60, 60)))
         given[~np.isfinite(states).all(axis=1)] = np.nan
-        return np.cumprod(given, axis=1)[:, 1:]
+        found: NDArray[np.float64] = np.cumprod(given, axis=1, dtype=np.float64)[:, 1:]
+        return found
 
     def logits(self, states: Features) -> NDArray[np.float64]:
         """(n, 4) in the order of `HEADS`: follows, scaled; sensible given that it follows; specific given sensible; and so on."""
