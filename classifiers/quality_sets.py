@@ -195,9 +195,9 @@ def harmless(folder: Path) -> Iterator[NextTurn]:
 SPEAKERS = ("Human:", "Assistant:")
 
 QUALITY_SETS = (
-    QualitySet("topicalchat", "alexa/Topical-Chat (valid)", "CDLA-Sharing-1.0", topical_chat, 450),
-    QualitySet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", self_dialogue, 300),
-    QualitySet("hh-harmless", "anthropics/hh-rlhf (harmless-base, test)", "MIT", harmless, 150),
+    QualitySet("topicalchat", "alexa/Topical-Chat (valid)", "CDLA-Sharing-1.0", topical_chat, 1000),
+    QualitySet("selfdialogue", "jfainberg/self_dialogue_corpus", "BSD-3-Clause", self_dialogue, 800),
+    QualitySet("hh-harmless", "anthropics/hh-rlhf (harmless-base, test)", "MIT", harmless, 250),
 )
 
 

@@ -45,7 +45,7 @@ class QualityRecipe:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.5
-    own_weight: float = 8.0
+    own_weight: float = 16.0
     follows: tuple[float, float] = (0.5, 1.0)
     selections: int = 75
 

@@ -13,10 +13,10 @@ SUITES: dict[str, str] = {
         "robust",
         "retrieve",
         "ground",
+        "quality",
         "live",
         "toxicity",
         "memorised",
-        "quality",
         "speed",
     )
 }

@@ -16,7 +16,6 @@ from service.settings import Settings
 from service.suites.behind import Behind
 from service.suites.model import LocalModel, Model
 
-
 QUICK_CANDIDATES = 4
 
 
