@@ -18,8 +18,8 @@ the safety classifier's update): rating costs no pass through the model.
 
 - **For**: putting candidates of a chat model in an order; telling generic replies from specific ones.
 - **Not for**: facts (a fluent falsehood counts as sensible; see the support classifier), languages other than English, people.
-- **Training command**: `winnow train --quality --datasets PATH --seed {seed}`. The run took {minutes} minutes on two cores; it shows
-  its progress, keeps the states it has read and goes on after a kill.
+- **Training command**: `winnow train --quality --datasets PATH --seed {seed}`. The run took {minutes} minutes on two cores,
+  reading only the states that no run before had kept (all of them: about a quarter of an hour more); it goes on after a kill.
 - **Licence of the weights**: Apache-2.0. **Checksums**: `checksums.json`, verified at every load. Weights fit one version of the safety
   classifier's update, and are refused with another.
 
