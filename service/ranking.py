@@ -1,4 +1,4 @@
-"""Ranking: the survivors by LaMDA's 3 P(sensible) + P(specific) + P(interesting), those that the evidence supports first.
+"""Ranking: the survivors by LaMDA's 3 P(sensible) + P(specific) + P(interesting) and P(safe), those that the evidence supports first.
 
 Knows survivors with their ratings, and passages. Where one could not be rated, length-normalised log-likelihood ranks them all.
 """
@@ -58,7 +58,7 @@ def rank(
         likelihood = judged.candidate.mean_log_likelihood
         if not rated or judged.rated is None:
             return likelihood + besides(judged), 0.0
-        return round(judged.rated.rank_score + RATED_NAT * besides(judged), 2), likelihood
+        return round(expected(judged) + RATED_NAT * besides(judged), 2), likelihood
 
     rated = all(judged.rated is not None for judged in survivors)
     return sorted(survivors, key=worth, reverse=True)
@@ -66,8 +66,14 @@ def rank(
 
 def merit(judged: Judged) -> tuple[float, float]:
     """What a candidate is worth by itself: by its rating, of equal ratings by its likelihood. An unrated one comes after rated ones."""
-    rating = judged.rated.rank_score if judged.rated is not None else 0.0
-    return round(rating, 2), judged.candidate.mean_log_likelihood
+    return round(expected(judged), 2), judged.candidate.mean_log_likelihood
+
+
+def expected(judged: Judged) -> float:
+    """LaMDA's 3 P(sensible) + P(specific) + P(interesting) times P(safe), in [0, 5]: what passed may still be unsafe, and is then worth
+    nothing. 0 where it is not rated.
+    """
+    return judged.rated.rank_score * (1 - judged.verdict.unsafe) if judged.rated is not None else 0.0
 
 
 def settle(

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,12 +96,20 @@ def test_rated_replies_are_ranked_by_three_times_sensible_and_specific_and_inter
     assert order(given) == ["c", "b", "a"]
 
 
+def test_a_rating_counts_as_far_as_the_reply_is_safe():
+    better, safer = rated("better", 0.8), replace(rated("safer", 0.7), verdict=judge(scores_of(hate=0.0), POLICY))
+    for unsafe, first in ((0.05, ["better", "safer"]), (0.2, ["safer", "better"])):
+        doubtful = replace(better, verdict=judge(scores_of(hate=unsafe), POLICY))
+        assert order([doubtful, safer]) == first
+    assert merit(replace(better, verdict=judge(scores_of(hate=0.5), POLICY)))[0] == pytest.approx(1.2)
+
+
 def test_a_likelier_reply_does_not_come_before_a_better_rated_one():
     assert order([rated("dull", 0.8, mean=-0.1), rated("good", 0.8, 0.5, mean=-9.0)]) == ["good", "dull"]
 
 
 def test_of_equal_ratings_the_likelier_comes_first_then_the_earlier():
-    given = [rated("c", 0.5, mean=-2.0), rated("a", 0.5, mean=-1.0), rated("b", 0.5004, mean=-1.5)]
+    given = [rated("c", 0.5, mean=-2.0), rated("a", 0.5, mean=-1.0), rated("b", 0.4998, mean=-1.5)]
     assert order(given) == ["a", "b", "c"]
     assert order([rated("a", 0.5), rated("b", 0.5)]) == ["a", "b"]
 
