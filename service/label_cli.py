@@ -58,6 +58,7 @@ def _serve(file: Path, rater: str | None, asked: list[str], port: int) -> None:
         page = create_page(sheet, items, asked, load_policy(), rater)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind((ADDRESS, port))
+        door.listen()  # whoever opens the address as soon as it is printed waits, and is not refused
         if sheet.stale:
             say(f"{sheet.stale} answers are about texts that have changed since, and do not count")
         say(f"{len(items)} items; answers are kept in {path}; end with Ctrl-C")
