@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from classifiers import Safety
+from classifiers.labelled import BadExample
 from classifiers.policy import load_policy
 from service.cli import app
 from service.labelling import create_page
@@ -19,6 +20,7 @@ from service.labels import Sheet, answers_path, read_items
 from service.suites import classify, pick
 from service.suites.live import Live
 from service.suites.live_metrics import HARMFUL
+from service.suites.pools import labelled_pools
 from tests.service.scripted import POLICY, JudgingSafety, make_corridor
 from tests.service.suites.scripted_suites import WordJudge
 from tests.service.suites.tiny import register
@@ -225,3 +227,17 @@ def test_a_bad_line_of_a_file_for_suites_is_named_before_anything_is_loaded(monk
     Path("own.jsonl").write_text('{"id": "a", "reply": "x", "labels": []}\n{"id": "b"}\n')
     assert "own.jsonl:2: field 'reply'" in refused("eval", "pick", "own.jsonl", "-o", "mine")
     assert not Path("mine").exists()
+
+
+def test_what_a_user_says_is_no_reply_to_pick_and_files_that_contradict_each_other_are_named():
+    def file(name, *rows):
+        lines = [{"id": f"{name}{n}", "context": [ASKED], **row} for n, row in enumerate(rows)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return Path(f"{name}.jsonl")
+
+    a = file("a", {"reply": "Yes.", "labels": []}, {"reply": "No.", "labels": ["hate"]})
+    b = file("b", {"reply": "So?", "labels": [], "role": "user"}, {"reply": "Yes.", "labels": []})
+    (pool,) = labelled_pools([a, b])
+    assert [candidate["text"] for candidate in pool["candidates"]] == ["No.", "Yes."]
+    with pytest.raises(BadExample, match=r"c\.jsonl: 'c0' has other labels in another file"):
+        labelled_pools([a, file("c", {"reply": "Yes.", "labels": ["crime"]})])
