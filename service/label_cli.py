@@ -95,9 +95,8 @@ def _export(file: Path, output: Path) -> None:
     merged = merge(items, {rater: sheet.answers for rater, sheet in sheets.items()})
     output.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in merged.rows)
-    output.write_text(
-        text, encoding="utf-8", errors="backslashreplace"
-    )  # half a character: \ud800, which is JSON again
+    # Half a character is written as \ud800, which is JSON again.
+    output.write_text(text, encoding="utf-8", errors="backslashreplace")
     found = {
         "raters": list(sheets),
         "agreement": {
