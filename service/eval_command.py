@@ -25,7 +25,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[SUITE...|FILE...|compare A B]",
-            help="suites, all of them by default; files or folders of labelled exchanges; or two folders of runs",
+            help="suites, all of them by default; files or folders of labelled exchanges, alone or for classify and pick; "
+            "or two folders of runs",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a part of the cases: minutes for all suites")] = False,
@@ -89,32 +90,37 @@ def evaluate(
             _evaluate_targets(public, policy, card, output or RESULTS / "eval.json")
         elif words[:1] == ["compare"]:
             _compare(words[1:], anyway, output)
-        elif _are_files(words):
-            if gate or endpoint or resume:
-                raise ValueError("--gate, --endpoint and --resume go with suites, not with a FILE")
-            _evaluate_files([Path(word) for word in words], split, public, policy, output or RESULTS / "eval.json")
         else:
+            suites, files = _suites_and_files(words)
+            if files and not suites:
+                if gate or endpoint or resume:
+                    raise ValueError("--gate, --endpoint and --resume go with suites, not with a FILE")
+                _evaluate_files(files, split, public, policy, output or RESULTS / "eval.json")
+                return
             if split or public:
                 raise ValueError("--split and --public go with a FILE of labelled exchanges; suites take --datasets")
-            _evaluate_suites(words, quick, seed, endpoint, model, index, datasets, output, resume, gate, policy)
+            _evaluate_suites(suites, files, quick, seed, endpoint, model, index, datasets, output, resume, gate, policy)
 
 
-def _are_files(words: list[str]) -> bool:
-    """Whether the words are files rather than suites. Raises ValueError where they are neither, or both."""
-    from service.suites import SUITES
+def _suites_and_files(words: list[str]) -> tuple[list[str], list[Path]]:
+    """Raises ValueError where a word is neither, or a suite is named with files that reads none."""
+    from service.suites import OF_FILES, SUITES
 
     suites = [word for word in words if word in SUITES]
     files = [word for word in words if word not in SUITES]
     for word in files:
         if not Path(word).exists() and not word.endswith(".jsonl"):
             raise ValueError(f"{word!r} is neither a suite ({', '.join(SUITES)}) nor a file")
-    if suites and files:
-        raise ValueError(f"name suites ({', '.join(suites)}) or files ({', '.join(files)}), not both")
-    return bool(files)
+    if files and (others := [name for name in suites if name not in OF_FILES]):
+        raise ValueError(
+            f"{', '.join(others)} cannot be run on files ({', '.join(files)}); {' and '.join(OF_FILES)} can"
+        )
+    return suites, [Path(word) for word in files]
 
 
 def _evaluate_suites(
     names: list[str],
+    files: list[Path],
     quick: bool,
     seed: int,
     endpoint: str | None,
@@ -126,6 +132,7 @@ def _evaluate_suites(
     gate: Path | None,
     policy: str | None,
 ) -> None:
+    from classifiers.labelled import read_labelled
     from service.evaluating import SuiteFailed
     from service.evaluating import evaluate as run_suites
     from service.gating import failures, read_gate
@@ -133,8 +140,11 @@ def _evaluate_suites(
     from service.suites import SUITES
     from service.suites.endpoint import EndpointModel
     from service.suites.run import Run
+    from service.suites.sheets import LABELLED, SHEET
     from service.summary import print_summary
 
+    for file in files:
+        read_labelled(file)  # a bad line is named before a model is loaded
     asked = names or list(SUITES)
     floors = read_gate(gate, asked) if gate else []
     if datasets is not None and not datasets.is_dir():
@@ -149,7 +159,7 @@ def _evaluate_suites(
     settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
     remote = EndpointModel(endpoint, model, os.environ.get(KEY)) if endpoint else None
     try:
-        run = Run(settings, seed, quick, datasets, remote)
+        run = Run(settings, seed, quick, datasets, remote, files=files)
         say(
             f"{'going on with' if folder.holds_run else 'writing to'} {output}; if stopped: winnow eval --output {output}"
         )
@@ -165,6 +175,9 @@ def _evaluate_suites(
             remote.close()
     print_summary(results, Console())
     say(f"written to {output}")
+    if "live" in asked and not (output / LABELLED).exists():
+        sheet = output / SHEET
+        say(f"to label replies by hand: winnow label {sheet} --rater NAME, and in the end --export {output / LABELLED}")
     broken = failures(floors, results["suites"])
     for line in broken:
         console.print(f"gate: {line}", style="red", markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ class Run:
     """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
 
     `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
-    by `classify` in place of ours.
+    by `classify` and, as pools, by `pick` in place of ours.
     """
 
     def __init__(
