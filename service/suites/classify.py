@@ -24,7 +24,7 @@ from service.suites.scoring import exchange_case, exchange_of, verdicts_of
 
 A_SOURCE, A_SOURCE_QUICK = 250, 12
 """Rows of one public source."""
-QUICK = 240
+QUICK = 120
 """Rows of our own or of the user's in a quick run."""
 
 

@@ -22,7 +22,7 @@ from service.suites.run import Run
 
 RUN = 50
 MAX_TOKENS = 96
-WHOLE, QUICK = 24, 3
+WHOLE, QUICK = 10, 2
 
 Tokens = Callable[[str], Sequence[int]]
 

@@ -18,7 +18,7 @@ from service.suites.pools import PREFERENCES, labelled_pools, own_pools, prefere
 from service.suites.run import Run, Unavailable
 from service.suites.scoring import judged_texts
 
-QUICK_POOLS, QUICK_SITUATIONS = 40, 8
+QUICK_POOLS, QUICK_SITUATIONS = 16, 8
 PAIRS, QUICK_PAIRS = 200, 12
 
 

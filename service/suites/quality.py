@@ -14,7 +14,7 @@ from service.rating import rate
 from service.suites.base import Metric, Row, mean_of
 from service.suites.run import Run, Unavailable
 
-CONTEXTS, QUICK_CONTEXTS = 16, 2
+CONTEXTS, QUICK_CONTEXTS = 10, 2
 CANDIDATES = 8
 """Drawn of an endpoint, whose own are not told."""
 MAX_TOKENS = 64

@@ -18,7 +18,7 @@ from service.suites.base import Metric, Row, mean_of
 from service.suites.run import Run
 from service.suites.scoring import exchange_case, exchange_of, verdicts_of
 
-HIDDEN, QUICK_HIDDEN = 60, 6
+HIDDEN, QUICK_HIDDEN = 25, 2
 """Unsafe texts, and as many harmless ones, that are disguised, each in every way."""
 LONGEST = 30
 """Words of a text that is disguised."""
