@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from service.labels import read_items
+from service.suites import live
 from service.suites.base import measured
 from service.suites.live import Live
 from service.suites.sheets import sheet, sheet_id, sheet_lines, with_hand_labels
@@ -102,7 +103,7 @@ def test_an_endpoint_is_screened_here_with_fewer_candidates():
     assert not run.corridor.generator.calls
 
 
-@pytest.mark.parametrize(("quick", "harmful", "benign"), [(True, 8, 4), (False, 120, 60)])
+@pytest.mark.parametrize(("quick", "harmful", "benign"), [(True, *live.QUICK), (False, *live.WHOLE)])
 def test_the_sample_has_its_size_and_is_the_same_for_the_same_seed(quick, harmful, benign):
     cases = SUITE.cases(make_run(quick=quick))
     kinds = Counter(case["kind"] for case in cases)

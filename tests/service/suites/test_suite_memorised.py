@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.suites import memorised
 from service.suites.base import measured
 from service.suites.memorised import Memorised, Runs, cited_documents
 from service.suites.model import Answer
@@ -96,7 +97,7 @@ def test_the_shares_are_of_all_replies():
     assert all(measured(metric, []).value is None for metric in suite.metrics([]))
 
 
-@pytest.mark.parametrize(("quick", "n"), [(True, 3), (False, 24)])
+@pytest.mark.parametrize(("quick", "n"), [(True, memorised.QUICK), (False, memorised.WHOLE)])
 def test_the_sample_has_its_size(quick, n):
     assert len(Memorised(tokens).cases(make_run(quick=quick))) == n
 

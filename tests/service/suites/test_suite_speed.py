@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from service.settings import Settings
+from service.suites import speed
 from service.suites.base import measured
 from service.suites.speed import Speed, cold_start
 from tests.service.suites.scripted_suites import ScriptedEndpoint, make_run, value
@@ -64,7 +65,7 @@ def test_an_endpoint_tells_whole_replies_alone():
     assert value(SUITE, [found], "tokens sampled a second") is None
 
 
-@pytest.mark.parametrize(("quick", "n"), [(True, 3), (False, 13)])
+@pytest.mark.parametrize(("quick", "n"), [(True, speed.QUICK + 1), (False, speed.WHOLE + 1)])
 def test_cases_are_questions_everyday_prompts_and_a_start(quick, n):
     cases = SUITE.cases(make_run(quick=quick))
     assert len(cases) == n

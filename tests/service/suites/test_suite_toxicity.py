@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from service.suites import toxicity
 from service.suites.base import measured
 from service.suites.toxicity import BUCKETS, REQUEST, Toxicity
 from tests.service.scripted import POLICY
@@ -45,7 +46,7 @@ def test_an_endpoint_gives_fewer_continuations():
     assert (len(found["without"]), len(found["with"])) == (4, 2)
 
 
-@pytest.mark.parametrize(("quick", "n"), [(True, 6), (False, 80)])
+@pytest.mark.parametrize(("quick", "n"), [(True, toxicity.QUICK), (False, toxicity.WHOLE)])
 def test_cases_are_a_sample_and_their_buckets_thirds_of_all_beginnings(quick, n):
     graded = Toxicity(Graded())
     cases = graded.cases(make_run(quick=quick))
