@@ -1,7 +1,5 @@
 import json
-import sys
 from dataclasses import asdict, replace
-from types import ModuleType
 
 import pytest
 
@@ -252,9 +250,7 @@ def test_suites_that_were_run_earlier_stay_in_the_results_in_the_order_of_the_re
 def test_the_report_is_given_the_rows_of_all_suites(monkeypatch, tmp_path):
     register(monkeypatch, TinySuite("a"), TinySuite("b", n=2))
     seen = []
-    report = ModuleType("service.report")
-    report.write_report = lambda *given: seen.append(given)
-    monkeypatch.setitem(sys.modules, "service.report", report)
+    monkeypatch.setattr("service.evaluating.write_report", lambda *given: seen.append(given))
     go(tmp_path, "b")
     results = go(tmp_path, "a")
     folder, given, rows = seen[-1]
