@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,7 +78,7 @@ def evaluate(
     """Measure a model, a policy and a corpus: suites of cases into a folder with results.json, summary.md and a report.
 
     A run that was stopped goes on where it was, with the same --output. `winnow eval compare A B` tells what differs between two runs,
-    and whether by more than chance. FILE: recall, precision and over-refusal on your own labelled exchanges.
+    and whether by more than chance. FILE: the suite classify on your own labelled exchanges.
     """
     with plain_errors():
         words = what or []
@@ -89,18 +90,22 @@ def evaluate(
             _evaluate_targets(public, policy, card, output or RESULTS / "eval.json")
         elif words[:1] == ["compare"]:
             _compare(words[1:], anyway, output)
-        elif _are_files(words):
-            if gate or endpoint or resume:
-                raise ValueError("--gate, --endpoint and --resume go with suites, not with a FILE")
-            _evaluate_files([Path(word) for word in words], split, public, policy, output or RESULTS / "eval.json")
+        elif files := _files(words):
+            if endpoint or datasets:
+                raise ValueError(
+                    "--endpoint goes with suites, not with a FILE; its public sets are named with --public"
+                )
+            _evaluate_suites(
+                ["classify"], quick, seed, None, model, index, public, output, resume, gate, policy, files, split
+            )
         else:
             if split or public:
                 raise ValueError("--split and --public go with a FILE of labelled exchanges; suites take --datasets")
             _evaluate_suites(words, quick, seed, endpoint, model, index, datasets, output, resume, gate, policy)
 
 
-def _are_files(words: list[str]) -> bool:
-    """Whether the words are files rather than suites. Raises ValueError where they are neither, or both."""
+def _files(words: list[str]) -> list[Path]:
+    """The words where they are files, none where they are suites. Raises ValueError where they are neither, or both."""
     from service.suites import SUITES
 
     suites = [word for word in words if word in SUITES]
@@ -110,7 +115,7 @@ def _are_files(words: list[str]) -> bool:
             raise ValueError(f"{word!r} is neither a suite ({', '.join(SUITES)}) nor a file")
     if suites and files:
         raise ValueError(f"name suites ({', '.join(suites)}) or files ({', '.join(files)}), not both")
-    return bool(files)
+    return [Path(word) for word in files]
 
 
 def _evaluate_suites(
@@ -125,6 +130,8 @@ def _evaluate_suites(
     resume: bool | None,
     gate: Path | None,
     policy: str | None,
+    files: Sequence[Path] = (),
+    split: str | None = None,
 ) -> None:
     from service.evaluating import SuiteFailed
     from service.evaluating import evaluate as run_suites
@@ -138,7 +145,7 @@ def _evaluate_suites(
     asked = names or list(SUITES)
     floors = read_gate(gate, asked) if gate else []
     if datasets is not None and not datasets.is_dir():
-        raise ValueError(f"--datasets names {datasets}, which is no folder")
+        raise ValueError(f"{'--public' if files else '--datasets'} names {datasets}, which is no folder")
     if output is None:
         output = newest(RESULTS) if resume else RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
     folder = RunFolder(output)
@@ -149,12 +156,14 @@ def _evaluate_suites(
     settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
     remote = EndpointModel(endpoint, model, os.environ.get(KEY)) if endpoint else None
     try:
-        run = Run(settings, seed, quick, datasets, remote)
+        run = Run(settings, seed, quick, datasets, remote, files=files, split=split)
+        if files:
+            run.exchanges  # noqa: B018  # before anything is loaded or written: a line of them may not be usable
+        with console.status("loading model, classifiers and index"):
+            run.corridor  # noqa: B018
         say(
             f"{'going on with' if folder.holds_run else 'writing to'} {output}; if stopped: winnow eval --output {output}"
         )
-        with console.status("loading model, classifiers and index"):
-            run.corridor  # noqa: B018
         results = run_suites(asked, run, folder, _command(), progress)
     except SuiteFailed as error:
         say(f"error: {error}")
@@ -187,30 +196,6 @@ def _compare(folders: list[str], anyway: bool, output: Path | None) -> None:
     if output:
         _write(comparison, output)
     print_comparison(comparison, Console())
-
-
-def _evaluate_files(
-    files: list[Path], split: str | None, public: Path | None, policy: str | None, output: Path
-) -> None:
-    from classifiers import Safety
-    from classifiers.labelled import SPLITS, read_labelled, without_leaks
-    from classifiers.public_sets import read_public
-    from service.evaluation import evaluate as run
-    from service.evaluation import print_report
-
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
-    examples = [example for file in files for example in read_labelled(file)] + (read_public(public) if public else [])
-    if split:
-        examples = [e for e in without_leaks(examples) if e.split == split]
-    if not examples:
-        names = ", ".join(map(str, files))
-        raise ValueError(f"{names} holds no exchange" + (f" of the {split} split" if split else ""))
-    safety = Safety.load(policy or settings_of().policy)
-    with progress("judging", len(examples)) as advance:
-        report = run(safety, examples, advance)
-    _write(report, output)
-    print_report(report, Console())
 
 
 def _evaluate_targets(public: Path, policy: str | None, card: bool, output: Path) -> None:

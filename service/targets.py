@@ -1,6 +1,6 @@
 """The safety suite: the shipped classifier, as it is served, against its targets, each row with n, interval and baseline.
 
-Knows which rows answer which question. Measures are in `classifiers/metrics.py`, judging in `evaluation.py`. Only held-out rows
+Knows which rows answer which question. Measures are in `classifiers/metrics.py`, judging in `suites/scoring.py`. Only held-out rows
 are read: our own test third, and of the public sets the validation rows that neither weights nor thresholds have seen.
 """
 

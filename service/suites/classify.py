@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from classifiers import OBJECTIVES
 from classifiers.baseline import baseline_by_objective, baseline_scores
 from classifiers.calibration import expected_calibration_error
-from classifiers.labelled import BadExample, Example, read_labelled, without_leaks
+from classifiers.labelled import Example, read_labelled, without_leaks
 from classifiers.metrics import Measure, auprc, auroc, f1, precision, recall, recall_at_one_percent
 from classifiers.plain_sets import plain_dialog
 from classifiers.public_sets import PUBLIC_SETS, read_set
@@ -43,8 +43,8 @@ class Classify:
         own = read_labelled(LABELLED)
         public = list(_public(run.datasets)) if run.datasets else []
         if run.files:
-            judged, most = _named(run.files), (10**9, QUICK)
-            sampled = run.sample([exchange_case(e) for e in judged], *most)
+            judged = run.exchanges
+            sampled = run.sample([exchange_case(e) for e in judged], 10**9, QUICK)
         else:
             judged = [e for e in own if e.split == "test"] + [e for e in public if e.split == "validation"]
             sampled = []
@@ -181,20 +181,6 @@ def _public(folder: Path) -> Iterator[Example]:
             yield from read_set(public_set, folder)
     if (folder / "selfdialogue").is_dir():
         yield from plain_dialog(folder)
-
-
-def _named(files: Sequence[Path]) -> list[Example]:
-    """The exchanges of a user's files, all of them. Raises `BadExample` where two files share an id or none holds an exchange."""
-    found: dict[str, tuple[Example, Path]] = {}
-    for file in files:
-        for example in read_labelled(file):
-            if example.id in found:
-                first = found[example.id][1]
-                raise BadExample(f"{file}: id {example.id!r} is in {first} too; give each exchange an id of its own")
-            found[example.id] = example, file
-    if not found:
-        raise BadExample(f"{', '.join(map(str, files))}: no labelled exchange")
-    return [example for example, _ in found.values()]
 
 
 def _with_baseline(cases: Sequence[Row], known: Sequence[Example], judged: Sequence[Example]) -> list[Row]:
