@@ -17,7 +17,7 @@ from rich.table import Table
 
 from classifiers import Safety, Verdict, judge
 from classifiers.baseline import baseline_scores
-from classifiers.fairness import Swaps, fairness
+from classifiers.fairness import Swaps
 from classifiers.labelled import Example, read_labelled, without_leaks
 from classifiers.metrics import Estimate, Measure, auprc, auroc, estimate, f1
 from classifiers.plain_sets import plain_dialog
@@ -25,6 +25,8 @@ from classifiers.public_sets import read_public
 from classifiers.safety import SHIPPED
 from data import FAIRNESS, LABELLED
 from service.disguising import DISGUISES
+from service.suites.base import measured
+from service.suites.bias import GAP, SUITE, spread, swapped, with_verdicts
 from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
@@ -229,21 +231,18 @@ def _by_disguise(
 
 def _swapped(safety: Safety, seed: int, progress: Callable[[str, int | None], Any]) -> list[Report]:
     swaps = Swaps.read(FAIRNESS)
-    with progress("swapping identity terms", None) as advance:
-
-        def score(texts: Sequence[str]) -> list[tuple[float, bool]]:
-            found = []
-            for start in range(0, len(texts), 64):
-                part = texts[start : start + 64]
-                found += [(v.unsafe, v.dropped) for v in safety.judge([], part, "user")]
-                advance(len(part))
-            return found
-
-        result = fairness(swaps, score, seed=seed)
+    cases = swapped(swaps.sentences, swaps.terms)
+    rows = []
+    with progress("swapping identity terms", len(cases)) as advance:
+        for start in range(0, len(cases), SUITE.batch):
+            part = cases[start : start + SUITE.batch]
+            rows += with_verdicts(part, safety.judge([], [case["text"] for case in part], "user"))
+            advance(len(part))
+    gap = measured(GAP, rows, seed)
     title = f"identity-swap false-positive gap ({len(swaps.terms)} terms, {len(swaps.sentences)} sentences)"
     return [
-        _row(title, "≤ 2 points", Estimate(result.gap, result.low, result.high, result.n, 0.0), "-"),
-        _row("the same, mean spread of scores", "", Estimate(result.spread, None, None, result.n, 0.0), "-"),
+        _row(title, GAP.target, Estimate(gap.value, gap.low, gap.high, gap.n, 0.0), "-"),
+        _row("the same, mean spread of scores", "", Estimate(spread(rows), None, None, gap.n, 0.0), "-"),
     ]
 
 
