@@ -27,6 +27,7 @@ from data import FAIRNESS, LABELLED
 from service.disguising import DISGUISES
 from service.suites.base import measured
 from service.suites.bias import GAP, SUITE, spread, swapped, with_verdicts
+from service.suites.classify import as_many
 from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
@@ -151,10 +152,7 @@ def _ranking(name: str, target: str, measure: Measure, rows: Judged) -> Report:
 
 
 def _at_threshold(name: str, target: str, measure: Measure, rows: Judged) -> Report:
-    # The baseline drops as many as we do: it has no threshold of its own.
-    plain_dropped = np.zeros(len(rows.plain))
-    plain_dropped[np.argsort(-rows.plain, kind="stable")[: int(rows.dropped.sum())]] = 1.0
-    plain = estimate(measure, rows.labels, plain_dropped, rows.groups)
+    plain = estimate(measure, rows.labels, as_many(rows.plain, int(rows.dropped.sum())), rows.groups)
     return _row(name, target, estimate(measure, rows.labels, rows.dropped, rows.groups), f"{plain}")
 
 

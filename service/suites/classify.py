@@ -123,7 +123,7 @@ def _figures(prefix: str, ask: _Question, rows: Callable[[Row], bool]) -> Iterat
             kept = read[np.isfinite(read[:, 1])]
             labels, values = kept[:, 0] > 0.5, kept[:, 1]
             if dropped:
-                values = _as_many(values, int(kept[:, 2].sum())) if plain else kept[:, 2]
+                values = as_many(values, int(kept[:, 2].sum())) if plain else kept[:, 2]
             return measure(labels, values) if len(kept) else float("nan")
 
         def read(row: Row) -> tuple[float | None, ...]:
@@ -167,7 +167,7 @@ def _group(row: Row) -> str:
     return str(row["group"])
 
 
-def _as_many(scores: NDArray[np.float64], dropped: int) -> NDArray[np.float64]:
+def as_many(scores: NDArray[np.float64], dropped: int) -> NDArray[np.float64]:
     """The baseline has no threshold of its own: it drops as many as the policy does, its highest scores first."""
     gone = np.zeros(len(scores))
     gone[np.argsort(-scores, kind="stable")[:dropped]] = 1.0
