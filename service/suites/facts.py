@@ -45,6 +45,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "datasets": _checksums(sorted(run.datasets.iterdir())) if run.datasets else None,
         "files": [_checksum(file) for file in run.files],
         "split": run.split,
+        "questions": run.questions,
     }
 
 

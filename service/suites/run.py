@@ -28,6 +28,7 @@ class Run:
 
     `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
     by `classify` in place of ours, with the public sets where those are named; `split`: only what falls into that one.
+    `questions`: how many `ground` asks, by default its own number.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class Run:
         corridor: Corridor | None = None,
         files: Sequence[Path] = (),
         split: str | None = None,
+        questions: int | None = None,
     ) -> None:
         if split is not None and split not in SPLITS:
             raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
         self.settings, self.seed, self.quick, self.datasets = settings, seed, quick, datasets
-        self._endpoint, self.files, self.split = endpoint, tuple(files), split
+        self._endpoint, self.files, self.split, self.questions = endpoint, tuple(files), split, questions
         if corridor is not None:
             self.__dict__["corridor"] = corridor
 

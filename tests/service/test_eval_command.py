@@ -71,6 +71,11 @@ def test_seed_and_quick_go_into_the_run():
     assert "made with other facts: quick (true there, false now), seed (5 there, 0 now)" in refusal(run("-o", "out"))
 
 
+def test_the_number_of_questions_goes_into_the_run():
+    assert run("--questions", 5, "-o", "out").exit_code == 0
+    assert results("out")["run"]["questions"] == 5
+
+
 def test_the_same_command_goes_on_with_the_run_that_is_there(suite):
     assert run("-o", "out").exit_code == 0
     rows = Path("out/rows/tiny.jsonl")
@@ -125,7 +130,7 @@ def test_an_unknown_suite_is_named_with_those_that_there_are():
             "--endpoint goes with suites, not with a FILE; its public sets are named with --public",
         ),
         (
-            ("own.jsonl", "--datasets", "sets"),
+            ("own.jsonl", "--datasets", "."),
             "--endpoint goes with suites, not with a FILE; its public sets are named with --public",
         ),
         (("own.jsonl", "--public", "absent"), "--public names absent, which is no folder"),
@@ -133,6 +138,8 @@ def test_an_unknown_suite_is_named_with_those_that_there_are():
         (("absent.jsonl",), "[Errno 2] No such file or directory: 'absent.jsonl'"),
         (("empty",), "empty holds no .jsonl file"),
         (("bad.jsonl",), "bad.jsonl:1: field 'reply' must be a non-empty string"),
+        (("tiny", "--questions", 3), "--questions goes with the suite ground"),
+        (("own.jsonl", "--questions", 3), "--questions goes with the suite ground"),
         (("--datasets", "absent"), "--datasets names absent, which is no folder"),
         (("--endpoint", "localhost"), "--endpoint is 'localhost', not an address like http://localhost:8000/v1"),
         (("compare", "a"), "compare takes two folders of runs, not 1: winnow eval compare A B"),
