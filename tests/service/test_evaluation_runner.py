@@ -6,7 +6,7 @@ import pytest
 from service.evaluating import SuiteFailed, evaluate
 from service.headline import LAMDA, LINES, MODELS, Line, headline
 from service.run_folder import RunFolder, newest
-from service.suites import SUITES, load
+from service.suites import SUITES
 from service.suites.base import Metric, mean_of, measured
 from service.suites.facts import facts_of
 from service.suites.run import Run, Unavailable
@@ -265,14 +265,6 @@ def test_an_unknown_suite_is_named_with_those_that_there_are(suite, tmp_path):
     with pytest.raises(ValueError, match="there is no suite 'nice'; there are: tiny"):
         go(tmp_path / "run", "tiny", "nice")
     assert not (tmp_path / "run").exists()
-
-
-def test_every_registered_suite_can_be_loaded_and_goes_by_its_name():
-    for name in SUITES:
-        suite = load(name)
-        assert suite.name == name
-        assert suite.title
-        assert suite.batch >= 1
 
 
 # what a suite may get wrong
