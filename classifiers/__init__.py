@@ -3,6 +3,7 @@
 from classifiers.grounding import Support
 from classifiers.models import DEFAULT_MODEL, DamagedWeights, ModelNotFound
 from classifiers.policy import OBJECTIVES, Objective, Policy, PolicyError, load_policy
+from classifiers.quality import Quality, QualityRater, Rated
 from classifiers.safety import Safety, SafetyScorer
 from classifiers.verdicts import Place, Reason, Scores, Verdict, judge, unscored
 
@@ -15,6 +16,9 @@ __all__ = [
     "Place",
     "Policy",
     "PolicyError",
+    "Quality",
+    "QualityRater",
+    "Rated",
     "Reason",
     "Safety",
     "SafetyScorer",

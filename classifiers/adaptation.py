@@ -61,6 +61,14 @@ class _LowRank(torch.nn.Module):
         return y + SCALE * ((x @ self.down.T.to(x.dtype)) @ self.up.T.to(x.dtype))
 
 
+def fingerprint(update: Update) -> str:
+    """Sixteen hex digits that tell one update from another."""
+    digest = hashlib.sha256()
+    for name in sorted(update):
+        digest.update(name.encode() + update[name].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def lay_in(layers: torch.nn.ModuleList, update: Update, first: int = 0) -> None:
     """Replace the adapted layers of the list by ones that carry the update; the originals, which others share, stay as they are.
 

@@ -29,8 +29,10 @@ def featurise(
     backbone: Backbone,
     backbone_name: str,
     progress: Callable[[int], None] | None = None,
+    read: Callable[[Sequence[Exchange]], Features] | None = None,
 ) -> Features:
-    """Features of the exchanges in their order, (n, width) half-precision numbers.
+    """Features of the exchanges in their order, (n, width) half-precision numbers. `read`: what reads them, by default
+    `backbone.read_many`; neighbours are given to it together.
 
     Every row is kept under the hash of its text and written 512 at a time: a killed run goes on where it stopped, and changed
     data only reads the rows that changed. A damaged file is read anew.
@@ -48,10 +50,10 @@ def featurise(
             rows[places] = row
             if progress is not None:
                 progress(len(places))
-    missing = sorted(wanted)
+    missing = sorted(wanted, key=lambda key: wanted[key][0])
     for start in range(0, len(missing), CHUNK):
         keys = missing[start : start + CHUNK]
-        found = backbone.read_many([exchanges[wanted[key][0]] for key in keys])
+        found = (read or backbone.read_many)([exchanges[wanted[key][0]] for key in keys])
         _write(folder, np.array(keys, dtype="S32"), found)
         for key, row in zip(keys, found, strict=True):
             rows[wanted[key]] = row

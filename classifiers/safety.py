@@ -57,6 +57,7 @@ class Safety:
         self._words = Words.of_vocabulary(backbone.tokenizer.get_vocab())
         self.policy = policy
         self.version = scorer.version
+        self._last: tuple[object, dict[str, Features]] = (None, {})
 
     @classmethod
     def load(cls, policy: str | Path | Policy | None = None, folder: Path = SHIPPED) -> "Safety":
@@ -86,10 +87,26 @@ class Safety:
             found[text] = found[text].worse(scores)
         return [found[reply] for reply in replies]
 
+    def states(self, context: Sequence[Turn | Mapping[str, str]], replies: Sequence[str]) -> Features:
+        """The hidden states (n, width) of each reply as the assistant's, over its first window: what its scores rest on, for other
+        readouts. Those of the last replies that were scored are kept: after `scores` on the same context they cost nothing.
+        """
+        turns = tuple(_turns(context))
+        of, last = self._last
+        states = dict(last) if of == turns else {}
+        missing = [reply for reply in dict.fromkeys(replies) if reply not in states]
+        if missing:
+            states |= _first(missing, self.backbone.read(turns, missing))
+        if not replies:
+            return np.empty((0, self.backbone.width), np.float16)
+        return np.stack([states[reply] for reply in replies])
+
     def _read(self, context: Sequence[Turn], texts: Sequence[str], role: str, reading: str) -> list[Scores]:
         if not texts:
             return []
         windows = self.backbone.read(context, texts, role)
+        if role == "assistant" and reading == "raw":
+            self._last = (tuple(context), _first(texts, windows))  # at once: another thread sees the whole of it
         flat = [window for group in windows for window in group]
         # All windows and all their sentences at once: the readout's weights are what costs, not its rows.
         rows = self._rows(np.concatenate([np.vstack([window.features, window.sentences]) for window in flat]))
@@ -172,6 +189,10 @@ def _of_the_text(scores: NDArray[np.float32], among: int) -> NDArray[np.float32]
     with np.errstate(invalid="ignore", divide="ignore"):
         found: NDArray[np.float32] = scores / (scores + (1 - scores) * among)
     return found
+
+
+def _first(texts: Sequence[str], windows: Sequence[Sequence[Window]]) -> dict[str, Features]:
+    return {text: group[0].features for text, group in zip(texts, windows, strict=True)}
 
 
 def _turns(context: Sequence[Turn | Mapping[str, str]]) -> list[Turn]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from classifiers import models
-from classifiers.adaptation import Adaptation, adapt, batches_of
+from classifiers.adaptation import Adaptation, adapt, batches_of, fingerprint
 from classifiers.backbone import Backbone, Features
 from classifiers.baseline import baseline_scores
 from classifiers.calibration import expected_calibration_error, platt
@@ -88,7 +88,7 @@ def train(
     adapted = time.monotonic()
     backbone = Backbone.load(update=update)
     with progress("reading hidden states", len(examples)) as advance:
-        name = f"{models.DEFAULT_MODEL}+{_fingerprint(update)}"
+        name = f"{models.DEFAULT_MODEL}+{fingerprint(update)}"
         features = featurise([(e.context, e.reply, e.role) for e in examples], backbone, name, advance)
     featurised = time.monotonic()
     with progress("training the readout", recipe.members * recipe.epochs) as advance:
@@ -190,13 +190,6 @@ def exchange_batches(
         most = adaptation.context_rows if in_context else adaptation.public_rows
         once += [[int(i)] for i in random.permutation(public[source])[:most]]
     return batches_of(lengths, list(pairs.values()), once, adaptation, random)
-
-
-def _fingerprint(update: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(update):
-        digest.update(name.encode() + update[name].numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def fit(

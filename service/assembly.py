@@ -7,7 +7,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from classifiers import Safety, Support, load_policy
+from classifiers import Quality, Safety, Support, load_policy
 from classifiers.models import cache_folder
 from data import CORPUS
 from retrieval import DamagedIndex, Index, Retrieval, Toolset, Translator, read_documents
@@ -22,16 +22,17 @@ def assemble(settings: Settings) -> Corridor:
     """Load everything that a reply needs.
 
     Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError, ValueError
-    (translator): all at start, so that no request meets them.
+    (translator; a quality ranker trained with another safety classifier): all at start, so that no request meets them.
     """
     policy = load_policy(settings.policy)
     index = load_index(settings)
     translator = Translator(settings.translator) if settings.translator else None
     safety = Safety.load(policy)
+    quality = Quality.load(safety)
     support = Support.load()
     generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
     toolset = Toolset(translator=translator, retrieval=Retrieval(index))
-    return Corridor(generator, safety, policy, index, settings, toolset, support)
+    return Corridor(generator, safety, policy, index, settings, toolset, support, quality)
 
 
 def load_index(settings: Settings) -> Index:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from classifiers import Policy, SafetyScorer, Verdict
+from classifiers import Policy, QualityRater, Rated, SafetyScorer, Verdict
 from classifiers.labelled import Turn
 from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
@@ -14,6 +14,7 @@ from service.decisions import Decision, Judged, Reply, chief_objective, unsuppor
 from service.evidence import before_question, look_up, question_of
 from service.generator import Candidate, Generator, Message, Sampling
 from service.ranking import cut_off, rank, settle
+from service.rating import rate
 from service.research import Evidence, Research, research
 from service.screening import explain, screen
 from service.settings import Settings
@@ -58,6 +59,8 @@ class Corridor:
     toolset: Toolset = field(default_factory=Toolset)
     support: SupportScorer | None = None
     """Judges which claims a passage bears out; without one, shared words do."""
+    quality: QualityRater | None = None
+    """Rates what passed, to rank it; without one, likelihood does."""
 
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.
@@ -118,6 +121,8 @@ class Corridor:
         found = {"safety": self.safety.version, "policy": self.policy.fingerprint}
         if self.support is not None:
             found["support"] = self.support.version
+        if self.quality is not None:
+            found["quality"] = self.quality.version
         return {**found, "index": self.index.generation} if self.index.generation else found
 
     @property
@@ -129,8 +134,11 @@ class Corridor:
         def judge(texts: Sequence[str]) -> list[Verdict]:
             return self.screen(_turns(messages), texts, "assistant")
 
+        def rated(texts: Sequence[str]) -> list[Rated | None]:
+            return rate(self.quality, _turns(messages), texts)
+
         steering = self.policy.steering
-        return Waves(self.generator, judge, messages, wants.candidates, wants.sampling, seed, steering, clock)
+        return Waves(self.generator, judge, messages, wants.candidates, wants.sampling, seed, steering, clock, rated)
 
     def _rank(self, survivors: Sequence[Judged], evidence: Evidence) -> list[Judged]:
         return rank(survivors, evidence.question, evidence.hits, evidence.weight)

@@ -214,11 +214,13 @@ def train(
     seed: Annotated[int, typer.Option(help="seed of the training")] = 0,
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
     judge: Annotated[bool, typer.Option("--judge", help="train the offline evaluation's second judge instead")] = False,
+    quality: Annotated[bool, typer.Option("--quality", help="train the quality ranker instead")] = False,
 ) -> None:
     """Train the safety classifier as it is shipped, another of the shipped judges, or, with --objective, a rule of your own.
 
-    The whole training takes about an hour and a half on two cores, that of the support classifier about an hour; both go on after
-    a kill. A rule of your own takes less than a minute, and the shipped weights stay as they are.
+    The whole training takes about an hour and a half on two cores, that of the support classifier about an hour, that of the quality
+    ranker, which rests on the safety classifier, about twenty minutes; all go on after a kill. A rule of your own takes less than a
+    minute, and the shipped weights stay as they are.
     """
     with plain_errors():
         if objective is not None:
@@ -246,6 +248,8 @@ def train(
 
         if examples is not None:
             raise ValueError("examples are given without --objective NAME")
+        if grounding + judge + quality > 1:
+            raise ValueError("--grounding, --judge and --quality are trained one at a time")
         if grounding:
             from classifiers.grounding import SHIPPED_SUPPORT
             from classifiers.grounding_training import train_support
@@ -263,6 +267,15 @@ def train(
             folder = output or SHIPPED_JUDGE
             with progress("fitting", JudgeRecipe().folds + 1) as advance:
                 train_judge(datasets, POOLS / "pools.jsonl", folder, advance=advance)
+            console.print(f"written to {folder}", markup=False, soft_wrap=True)
+            return
+        if quality:
+            from classifiers.quality import SHIPPED_QUALITY
+            from classifiers.quality_training import train_quality
+            from data import QUALITY
+
+            folder = output or SHIPPED_QUALITY
+            train_quality(datasets, labelled or LABELLED, QUALITY / "replies.jsonl", folder, seed, progress)
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         target = output or SHIPPED

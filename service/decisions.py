@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from classifiers import OBJECTIVES, Verdict
+from classifiers import OBJECTIVES, Rated, Verdict
 from retrieval import Claim, Grounding
 from service.generator import Candidate
 
@@ -22,7 +22,8 @@ UNGROUNDED = "ungrounded"
 class Judged:
     """A candidate with its verdict. `with_evidence`: it was sampled with passages quoted in its prompt.
 
-    `round`: of the research that it was sampled in, 0 for the draft. `ungrounded`: held back for an unsupported claim.
+    `round`: of the research that it was sampled in, 0 for the draft. `ungrounded`: held back for an unsupported claim. `rated`: what it
+    is ranked by; None when dropped by screening, or where it could not be rated.
     """
 
     candidate: Candidate
@@ -31,6 +32,7 @@ class Judged:
     attempt: int
     round: int = 0
     ungrounded: bool = False
+    rated: Rated | None = None
 
     @property
     def kept(self) -> bool:

@@ -1,6 +1,6 @@
-"""Ranking, first version: the survivors by length-normalised log-likelihood, those that the evidence supports first.
+"""Ranking: the survivors by LaMDA's 3 P(sensible) + P(specific) + P(interesting) and P(safe), those that the evidence supports first.
 
-Knows survivors and passages. LaMDA's formula over sensible, specific and interesting comes with the quality classifier.
+Knows survivors with their ratings, and passages. Where one could not be rated, length-normalised log-likelihood ranks them all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,8 @@ EVIDENCE_WEIGHT = 1.0
 CLAIMLESS = 0.3
 CUT_OFF = 1.0
 """What a reply loses that was stopped at the token limit, in nats a token: most often it recites or rambles."""
+RATED_NAT = 1.5
+"""What a nat of the above is worth beside ratings, in [0, 5]: support then weighs as much as making sense."""
 
 FINALISTS = 3
 """Survivors of which one is picked by its sources."""
@@ -37,21 +39,41 @@ class _Given:
 def rank(
     survivors: Sequence[Judged], question: str, hits: Sequence[Hit], weight: Callable[[str], float]
 ) -> list[Judged]:
-    """The survivors, best first, by likelihood, by whether they were shown the evidence and by the words that they share with it. Equal
-    scores keep the order in which they were sampled.
+    """The survivors, best first, by their ratings, by whether they were shown the evidence and by the words that they share with it; of
+    those alike to a hundredth the likelier first. Where one could not be rated, likelihood takes the place of the ratings. Equals
+    keep the order in which they were sampled.
     """
 
-    def worth(judged: Judged) -> float:
-        likelihood = judged.candidate.mean_log_likelihood - CUT_OFF * cut_off(judged.candidate)
+    def besides(judged: Judged) -> float:
+        """What speaks for a reply besides its own words, in nats a token."""
+        cut = cut_off(judged.candidate)
+        found = -CUT_OFF * cut
         if not hits:
-            return likelihood
-        given = _Given(hits)
-        grounding = ground(judged.candidate.text, given, question, weight, cut_off=cut_off(judged.candidate))
-        if judged.with_evidence:
-            likelihood += EVIDENCE_WEIGHT
-        return likelihood + SUPPORT_WEIGHT * (grounding.score or 0.0) + CLOSENESS_WEIGHT * closeness(grounding)
+            return found
+        grounding = ground(judged.candidate.text, _Given(hits), question, weight, cut_off=cut)
+        found += EVIDENCE_WEIGHT * judged.with_evidence
+        return found + SUPPORT_WEIGHT * (grounding.score or 0.0) + CLOSENESS_WEIGHT * closeness(grounding)
 
+    def worth(judged: Judged) -> tuple[float, float]:
+        likelihood = judged.candidate.mean_log_likelihood
+        if not rated or judged.rated is None:
+            return likelihood + besides(judged), 0.0
+        return round(expected(judged) + RATED_NAT * besides(judged), 2), likelihood
+
+    rated = all(judged.rated is not None for judged in survivors)
     return sorted(survivors, key=worth, reverse=True)
+
+
+def merit(judged: Judged) -> tuple[float, float]:
+    """What a candidate is worth by itself: by its rating, of equal ratings by its likelihood. An unrated one comes after rated ones."""
+    return round(expected(judged), 2), judged.candidate.mean_log_likelihood
+
+
+def expected(judged: Judged) -> float:
+    """LaMDA's 3 P(sensible) + P(specific) + P(interesting) times P(safe), in [0, 5]: what passed may still be unsafe, and is then worth
+    nothing. 0 where it is not rated.
+    """
+    return judged.rated.rank_score * (1 - judged.verdict.unsafe) if judged.rated is not None else 0.0
 
 
 def settle(

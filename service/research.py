@@ -16,7 +16,7 @@ from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
 from service.generator import Candidate, PromptTooLong
-from service.ranking import closeness, share
+from service.ranking import closeness, merit, share
 from service.remembering import Remembered
 
 MOST_ROUNDS = 4
@@ -167,7 +167,7 @@ def research(
     survivors. No round begins when `seconds` have passed: the one thing in a decision that depends on the machine's speed.
 
     Best is who has the largest share of claims supported, a contradicted one counting against it; of equals the safer by a tenth
-    or more, then whose claims have the better support, then the likelier.
+    or more, then whose claims have the better support, then the better by its rating and likelihood.
     """
     started = time.monotonic()
     everyone, finalists, rounds = list(draft.judged), list(draft.ranked[:FINALISTS]), list[Round]()
@@ -180,10 +180,9 @@ def research(
                 known[key] = ground(candidate.candidate)
         return known[key]
 
-    def standing(candidate: Judged) -> tuple[float, float, float, float]:
-        likelihood = candidate.candidate.mean_log_likelihood
+    def standing(candidate: Judged) -> tuple[float, float, float, tuple[float, float]]:
         found = grounding(candidate)
-        return share(found), -round(candidate.verdict.unsafe, 1), round(closeness(found), 1), likelihood
+        return share(found), -round(candidate.verdict.unsafe, 1), round(closeness(found), 1), merit(candidate)
 
     best, stopped = max(finalists, key=standing), ""
     while not stopped:

@@ -6,7 +6,7 @@ Knows attempts, seeds and which candidates see evidence. Does not know how evide
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from classifiers import Verdict
+from classifiers import Rated, Verdict
 from retrieval import Hit
 from service.clock import Clock
 from service.decisions import Judged
@@ -22,7 +22,8 @@ RESEARCH_SEED = 2**60
 class Waves:
     """The candidates of one request. `screen` gives one verdict a text, in the conversation as the user sees it.
 
-    `candidates`: in the draft; a round of research draws half as many. `attempts`: made at the draft so far.
+    `rate` gives each text that passed its rating, None where there is none. `candidates`: in the draft; a round of research draws half
+    as many. `attempts`: made at the draft so far.
     """
 
     generator: Generator
@@ -33,6 +34,7 @@ class Waves:
     seed: int
     steering: str
     clock: Clock
+    rate: Callable[[Sequence[str]], Sequence[Rated | None]] = lambda texts: [None] * len(texts)
     attempts: int = 0
 
     def draft(self, hits: Sequence[Hit]) -> list[Judged]:
@@ -85,4 +87,8 @@ class Waves:
     def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
         with self.clock("screen"):
             verdicts = self.screen([candidate.text for candidate, _ in drawn])
-        return [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
+        judged = [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
+        with self.clock("rank"):
+            passed = [j.candidate.text for j in judged if j.kept]
+            ratings = iter(self.rate(passed))
+            return [replace(j, rated=next(ratings)) if j.kept else j for j in judged]

@@ -5,6 +5,7 @@ Knows JSON. Decides what of a decision leaves the house: never the text of a dro
 
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from classifiers import Policy, Verdict
@@ -228,6 +229,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
                     }
                     for r in j.verdict.reasons
                 ],
+                "quality": asdict(j.rated) if j.rated else None,
                 "mean_log_likelihood": j.candidate.mean_log_likelihood,
                 "with_evidence": j.with_evidence,
                 "attempt": j.attempt,

@@ -13,6 +13,7 @@ SUITES: dict[str, str] = {
         "robust",
         "retrieve",
         "ground",
+        "quality",
         "live",
         "toxicity",
         "memorised",

@@ -35,6 +35,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "endpoint": run.model.url,
         "safety": corridor.safety.version,
         "support": corridor.support.version if corridor.support else None,
+        "quality": corridor.quality.version if corridor.quality else None,
         "judge": SecondJudge.load().version,
         "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
         "index": corridor.index.generation if run.settings.index else "sample",

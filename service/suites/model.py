@@ -45,12 +45,12 @@ class Model(Protocol):
 
 
 class LocalModel:
-    """The corridor: its generator's candidates, its own reply."""
+    """The corridor: its generator's candidates, its own reply, picked from so many (default: as the settings say)."""
 
     url: str | None = None
 
-    def __init__(self, corridor: Corridor) -> None:
-        self._corridor = corridor
+    def __init__(self, corridor: Corridor, candidates: int | None = None) -> None:
+        self._corridor, self._sampled = corridor, candidates or corridor.settings.candidates
         self.name = corridor.generator.name
 
     def candidates(self, messages: Sequence[Message], n: int, max_tokens: int, seed: int) -> list[str]:
@@ -59,7 +59,7 @@ class LocalModel:
 
     def answer(self, messages: Sequence[Message], max_tokens: int, seed: int, grounding: str = "off") -> Answer:
         wants = Wants(
-            candidates=self._corridor.settings.candidates,
+            candidates=self._sampled,
             sampling=Sampling(max_tokens=max_tokens),
             seed=seed,
             grounding=grounding,

@@ -5,12 +5,14 @@ Knows picks and their shares: LaMDA's gain in safety (arXiv 2201.08239, table 28
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from service.decisions import Judged
 from service.generator import Candidate
 from service.ranking import rank
+from service.rating import rate
 from service.suites.base import Metric, Row, mean_of
 from service.suites.pools import PREFERENCES, own_pools, preference_pairs, safetext_pools
 from service.suites.run import Run, Unavailable
@@ -24,8 +26,9 @@ class Pick:
     """Our pools; with the public sets SafeText's held-out situations, and harmless-base's pairs, reported apart.
 
     A row: "id", "source", "context", "candidates", each with "text", "unsafe" (the label), "helpful" (true, false or null),
-    "objectives", "score" (probability of unsafe), "dropped", "because", "likelihood" (mean log-likelihood a token, nats);
-    "likelihood_pick" and "pick", the places of the candidates taken by likelihood and by Winnow, "pick" null where all are dropped.
+    "objectives", "score" (probability of unsafe), "dropped", "because", "likelihood" (mean log-likelihood a token, nats), "rating"
+    (3 S + Sp + I of a survivor, in [0, 5]); "likelihood_pick" and "pick", the places of the candidates taken by likelihood and by
+    Winnow, "pick" null where all are dropped.
     """
 
     name = "pick"
@@ -71,6 +74,10 @@ def _judged(case: Row, run: Run) -> Row:
         Judged(Candidate(text, 1, likelihood, "stop"), verdict, with_evidence=False, attempt=0)
         for text, likelihood, verdict in zip(texts, likelihoods, verdicts, strict=True)
     ]
+    survivors = [each for each in judged if each.kept]
+    ratings = rate(run.corridor.quality, context, [each.candidate.text for each in survivors])
+    rated = iter(replace(each, rated=rating) for each, rating in zip(survivors, ratings, strict=True))
+    judged = [next(rated) if each.kept else each for each in judged]
     ranked = rank([each for each in judged if each.kept], "", [], lambda word: 0.0)
     candidates = [
         {
@@ -79,6 +86,7 @@ def _judged(case: Row, run: Run) -> Row:
             "dropped": not each.kept,
             "because": list(each.verdict.because) or [reason for reason in (each.reason,) if reason],
             "likelihood": each.candidate.log_likelihood,
+            "rating": each.rated.rank_score if each.rated else None,
         }
         for candidate, each in zip(case["candidates"], judged, strict=True)
     ]

@@ -18,6 +18,8 @@ from service.settings import Settings
 from service.suites.behind import Behind
 from service.suites.model import LocalModel, Model
 
+QUICK_CANDIDATES = 4
+
 
 class Unavailable(Exception):
     """A suite that cannot be run here; the message says what would make it possible."""
@@ -89,7 +91,12 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """Who answers: the endpoint, or the corridor's own generator."""
+        """Who answers: the endpoint, or the corridor's own generator, which picks from fewer candidates in a quick run."""
+        return self._endpoint or LocalModel(self.corridor, QUICK_CANDIDATES if self.quick else None)
+
+    @property
+    def unhurried(self) -> Model:
+        """Who answers as it would a client, in a quick run too."""
         return self._endpoint or LocalModel(self.corridor)
 
     @property

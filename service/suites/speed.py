@@ -65,9 +65,9 @@ class Speed:
     def _replied(self, case: Row, run: Run) -> Row:
         messages: list[Message] = case["messages"]
         if self._warm is not run:  # the first reply of a process pays for much that the others do not
-            run.model.answer(messages, 4, 0, grounding="cite")
+            run.unhurried.answer(messages, 4, 0, grounding="cite")
             self._warm = run
-        answer = run.model.answer(messages, run.settings.max_tokens, run.seed_of(case["id"]), grounding="cite")
+        answer = run.unhurried.answer(messages, run.settings.max_tokens, run.seed_of(case["id"]), grounding="cite")
         return {
             "id": case["id"],
             "seconds": {"whole reply": answer.seconds, **_phases(answer)},

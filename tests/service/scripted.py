@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
-from classifiers import OBJECTIVES, Policy, Safety, Verdict, load_policy
+from classifiers import OBJECTIVES, Policy, Rated, Safety, Verdict, load_policy
 from retrieval import Document, Hit, Index, Retrieval, ToolResult, Toolset
 from service.chat import Corridor
 from service.generator import Candidate, Message, PromptTooLong, Sampling
@@ -126,6 +126,25 @@ class ScriptedSafety:
         return row
 
 
+class ScriptedQuality:
+    """Rates by the words of a text, {"zebra": Rated(.9, .8, .7)}; what no word is found in is sensible and no more. A function of
+    (context, texts) is called instead, and what it returns or raises is passed on as it is.
+    """
+
+    version = "scripted-quality-1"
+
+    def __init__(self, ratings: Mapping[str, Rated] | Callable[[Sequence[Any], Sequence[str]], Any]) -> None:
+        self._ratings = ratings
+        self.calls: list[tuple[list[Any], list[str]]] = []
+
+    def judge(self, context: Sequence[Any], replies: Sequence[str]) -> Any:
+        self.calls.append((list(context), list(replies)))
+        if callable(self._ratings):
+            return self._ratings(context, replies)
+        words = self._ratings
+        return [next((words[w] for w in words if w in reply), Rated(0.5, 0.0, 0.0)) for reply in replies]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one tool answered."""
@@ -171,6 +190,7 @@ def make_corridor(
     index: Index = INDEX,
     toolset: Any = None,
     support: Any = None,
+    quality: Any = None,
     **settings: Any,
 ) -> Corridor:
     """A corridor of scripted parts; further keywords are settings. `generator` and `safety` replace the scripted ones.
@@ -185,6 +205,7 @@ def make_corridor(
         Settings(**settings),
         toolset or Toolset(None, None, Retrieval(index)),
         support,
+        quality,
     )
 
 

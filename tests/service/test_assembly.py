@@ -7,10 +7,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from classifiers import OBJECTIVES, DamagedWeights, ModelNotFound, PolicyError, Safety, Support, grounding, load_policy
-from classifiers.adaptation import head_of
+from classifiers import (
+    OBJECTIVES,
+    DamagedWeights,
+    ModelNotFound,
+    PolicyError,
+    Quality,
+    Safety,
+    Support,
+    grounding,
+    load_policy,
+)
+from classifiers.adaptation import fingerprint, head_of
 from classifiers.backbone import Backbone
 from classifiers.models import write_checksums
+from classifiers.quality import QualityReadout
 from classifiers.readout import Readout, Scorer
 from retrieval import DamagedIndex, Index
 from service import assembly
@@ -32,6 +43,11 @@ def save_support(folder, width):
     write_checksums(folder)
 
 
+def save_quality(folder, width, reads=None):
+    """Weights of a quality ranker on the states of this width, by default of a reader without an update."""
+    QualityReadout(Readout(width, 4, 4, 1), reads or fingerprint({}), "quality-1").save(folder)
+
+
 @pytest.fixture
 def parts(tmp_path, tiny_model, monkeypatch):
     """Settings for whole parts in a folder: index, policy file, weights; with a tiny model for generator and classifier."""
@@ -44,6 +60,8 @@ def parts(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr(Safety, "load", functools.partial(Safety.load, folder=tmp_path / "weights"))
     save_support(tmp_path / "support", backbone.width)
     monkeypatch.setattr(Support, "load", functools.partial(Support.load, folder=tmp_path / "support"))
+    save_quality(tmp_path / "quality", backbone.width)
+    monkeypatch.setattr(Quality, "load", functools.partial(Quality.load, folder=tmp_path / "quality"))
     monkeypatch.setattr(Backbone, "load", lambda name, update, layers=(): backbone)
     for part in tiny_model:
         part.save_pretrained(tmp_path / "model")
@@ -120,6 +138,25 @@ def test_damaged_weights_of_the_support_classifier_stop_the_start(parts, tmp_pat
     flip(tmp_path / "support" / name)
     with pytest.raises(DamagedWeights):
         assemble(parts)
+
+
+@pytest.mark.parametrize("name", ["readout.safetensors", "config.json", "checksums.json"])
+def test_damaged_weights_of_the_quality_ranker_stop_the_start(parts, tmp_path, name):
+    flip(tmp_path / "quality" / name)
+    with pytest.raises(DamagedWeights):
+        assemble(parts)
+
+
+def test_a_quality_ranker_trained_with_another_safety_classifier_stops_the_start(parts, tmp_path):
+    save_quality(tmp_path / "quality", 8, "another")
+    with pytest.raises(ValueError, match="winnow train --quality"):
+        assemble(parts)
+
+
+def test_survivors_are_rated_by_the_states_that_screening_read(parts):
+    corridor = assemble(parts)
+    assert corridor.quality.reader is corridor.safety
+    assert corridor.reply(ASKS_NOTHING, Wants(candidates=1, seed=1)).versions["quality"] == "quality-1"
 
 
 def test_weights_that_score_other_objectives_than_the_policy_names_stop_the_start(parts, tmp_path):

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from classifiers import OBJECTIVES
+from classifiers import OBJECTIVES, Rated
 from retrieval import Index, sentences
 from retrieval.claims import is_claim
 from service import wire
@@ -31,6 +32,7 @@ from tests.service.scripted import (
     KENYA,
     POLICY,
     ScriptedGenerator,
+    ScriptedQuality,
     make_corridor,
     scores_of,
 )
@@ -734,3 +736,56 @@ def test_the_settings_threshold_goes_before_the_judges_own():
     assert make_corridor(support=Judging(0.9), support_threshold=0.95).support_threshold == 0.95
     strict = make_corridor([KENYA], support=Judging(0.9), support_threshold=0.99)
     assert strict.reply(ASKS_KENYA, Wants(candidates=2, seed=1)).replies[0].grounding.score == 0
+
+
+GOOD, POOR = Rated(0.9, 0.8, 0.7), Rated(0.2, 0.1, 0.0)
+
+
+def test_the_best_rated_reply_is_sent_and_the_record_holds_its_rating():
+    quality = ScriptedQuality({"zebra": GOOD, "horse": POOR})
+    corridor = make_corridor(
+        ["A horse.", "A zebra.", "A bomb."], {"bomb": {"violence": 0.9}}, quality=quality, candidates=3
+    )
+    decision = corridor.reply(ASKS_NOTHING, Wants(candidates=3, seed=1, grounding="off"))
+    assert decision.replies[0].text == "A zebra."
+    assert {j.candidate.text: j.rated for j in decision.judged} == {"A horse.": POOR, "A zebra.": GOOD, "A bomb.": None}
+    assert decision.versions["quality"] == "scripted-quality-1"
+
+
+def test_only_what_passed_is_rated_and_in_the_conversation_as_the_user_sees_it():
+    quality = ScriptedQuality({})
+    corridor = make_corridor(["A horse.", "", "A bomb."], {"bomb": {"violence": 0.9}}, quality=quality)
+    corridor.reply(ASKS_KENYA, Wants(candidates=6, seed=1))
+    asked = [("user", ASKS_KENYA[0]["content"])]
+    assert quality.calls == [(asked, ["A horse.", "A horse."])]
+
+
+def test_the_seconds_of_ranking_include_rating(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+
+    def slow(context, texts):
+        monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
+        return [GOOD] * len(texts)
+
+    corridor = make_corridor([GLAD], quality=ScriptedQuality(slow))
+    decision = corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1, grounding="off"))
+    assert decision.seconds["rank"] == 5.0
+
+
+def broken(context, texts):
+    raise RuntimeError("no rating today")
+
+
+@pytest.mark.parametrize("rater", [broken, lambda c, t: [Rated(math.nan, 0.5, 0.5)] * len(t), lambda c, t: []])
+def test_a_rater_that_fails_costs_no_reply_and_likelihood_ranks(rater, caplog):
+    likelihood = {"A horse.": -1.0, "A zebra.": -9.0}.__getitem__
+    generator = ScriptedGenerator(["A zebra.", "A horse."], likelihood=likelihood)
+    corridor = make_corridor(generator=generator, quality=ScriptedQuality(rater))
+    decision = corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1, grounding="off"))
+    assert decision.replies[0].text == "A horse."
+    assert all(j.rated is None for j in decision.judged)
+    assert "ranked by likelihood" in caplog.text
+
+
+def test_without_a_rater_the_record_names_none():
+    assert "quality" not in make_corridor().reply(ASKS_NOTHING, Wants(candidates=1, seed=1)).versions

@@ -545,6 +545,29 @@ def test_train_elsewhere_leaves_the_shipped_policy_as_it_is(trained, tmp_path):
     assert {o.threshold for o in load_policy().objectives.values()} == {0.5}
 
 
+@pytest.mark.parametrize(
+    ("words", "labelled", "folder"),
+    [((), "shipped-labelled", "shipped-quality"), (("--labelled", "mine", "-o", "weights"), "mine", "weights")],
+)
+def test_train_of_the_quality_ranker_leaves_the_safety_classifier_alone(
+    trained, monkeypatch, tmp_path, words, labelled, folder
+):
+    calls = []
+    monkeypatch.setattr("classifiers.quality_training.train_quality", lambda *given: calls.append(given[:5]))
+    monkeypatch.setattr("classifiers.quality.SHIPPED_QUALITY", Path("shipped-quality"))
+    monkeypatch.setattr("data.LABELLED", Path("shipped-labelled"))
+    monkeypatch.setattr("data.QUALITY", Path("rated"))
+    result = run("train", "--quality", "--datasets", "sets", "--seed", 3, *words)
+    assert result.exit_code == 0
+    assert calls == [(Path("sets"), Path(labelled), Path("rated/replies.jsonl"), Path(folder), 3)]
+    assert trained == []
+    assert f"written to {folder}" in result.stderr
+
+
+def test_train_of_two_at_a_time_is_refused():
+    assert "one at a time" in refusal(run("train", "--quality", "--grounding"))
+
+
 def test_train_of_the_second_judge_hands_over_the_sets_and_the_pools(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("data.POOLS", tmp_path)

@@ -1,13 +1,14 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers import judge
+from classifiers import Rated, judge
 from retrieval import Claim, Grounding, Hit
 from service.decisions import Judged
 from service.generator import Candidate
-from service.ranking import CLAIMLESS, CLOSENESS_WEIGHT, CUT_OFF, SUPPORT_WEIGHT, rank, settle
+from service.ranking import CLAIMLESS, CLOSENESS_WEIGHT, CUT_OFF, RATED_NAT, SUPPORT_WEIGHT, merit, rank, settle
 from tests.service.scripted import GLAD, INDEX, INVENTED, KENYA, POLICY, scores_of
 
 QUESTION = "What is the capital of Kenya?"
@@ -15,8 +16,12 @@ SAFE = judge(scores_of(), POLICY)
 HITS = [Hit(passage, 1.0) for passage in INDEX.passages if passage.document_id == "kenya"]
 
 
-def judged(text: str, mean: float, tokens: int = 4, finish: str = "stop") -> Judged:
-    return Judged(Candidate(text, tokens, mean * tokens, finish), SAFE, False, 0)
+def judged(text: str, mean: float, tokens: int = 4, finish: str = "stop", rated: Rated | None = None) -> Judged:
+    return Judged(Candidate(text, tokens, mean * tokens, finish), SAFE, False, 0, rated=rated)
+
+
+def rated(text: str, sensible: float, specific: float = 0.0, interesting: float = 0.0, mean: float = -1.0) -> Judged:
+    return judged(text, mean, rated=Rated(sensible, specific, interesting))
 
 
 def order(survivors, hits=()):
@@ -84,3 +89,54 @@ def test_a_reply_without_claims_gains_nothing_by_it():
 
 def test_nobody_survives_nobody_is_ranked():
     assert order([], HITS) == []
+
+
+def test_rated_replies_are_ranked_by_three_times_sensible_and_specific_and_interesting():
+    given = [rated("a", 0.5, 0.5, 0.5), rated("b", 0.8, 0.2), rated("c", 0.9, 0.1, 0.0)]  # 2.5, 2.6, 2.8
+    assert order(given) == ["c", "b", "a"]
+
+
+def test_a_rating_counts_as_far_as_the_reply_is_safe():
+    better, safer = rated("better", 0.8), replace(rated("safer", 0.7), verdict=judge(scores_of(hate=0.0), POLICY))
+    for unsafe, first in ((0.05, ["better", "safer"]), (0.2, ["safer", "better"])):
+        doubtful = replace(better, verdict=judge(scores_of(hate=unsafe), POLICY))
+        assert order([doubtful, safer]) == first
+    assert merit(replace(better, verdict=judge(scores_of(hate=0.5), POLICY)))[0] == pytest.approx(1.2)
+
+
+def test_a_likelier_reply_does_not_come_before_a_better_rated_one():
+    assert order([rated("dull", 0.8, mean=-0.1), rated("good", 0.8, 0.5, mean=-9.0)]) == ["good", "dull"]
+
+
+def test_of_equal_ratings_the_likelier_comes_first_then_the_earlier():
+    given = [rated("c", 0.5, mean=-2.0), rated("a", 0.5, mean=-1.0), rated("b", 0.4998, mean=-1.5)]
+    assert order(given) == ["a", "b", "c"]
+    assert order([rated("a", 0.5), rated("b", 0.5)]) == ["a", "b"]
+
+
+def test_a_supported_reply_comes_before_a_better_rated_one_that_is_not():
+    assert order([rated(INVENTED, 1.0, 0.9), rated(KENYA, 0.7, 0.4)], HITS) == [KENYA, INVENTED]
+
+
+def test_support_is_worth_as_much_as_making_sense_beside_ratings():
+    assert RATED_NAT * SUPPORT_WEIGHT == 3
+    least = (5 + RATED_NAT * CLOSENESS_WEIGHT * (CLAIMLESS - 1) - 3) / 3  # what KENYA needs against a perfect GLAD
+    assert order([rated(GLAD, 1.0, 1.0, 1.0), rated(KENYA, least - 0.1)], HITS) == [GLAD, KENYA]
+    assert order([rated(GLAD, 1.0, 1.0, 1.0), rated(KENYA, least + 0.1)], HITS) == [KENYA, GLAD]
+
+
+def test_a_rated_reply_that_was_cut_off_comes_after_one_that_was_not_and_one_with_evidence_before_one_without():
+    cut = judged("cut", -1.0, finish="length", rated=Rated(0.9, 0.0, 0.0))  # 2.7 - 1.5
+    assert order([cut, rated("whole", 0.5)]) == ["whole", "cut"]
+    shown = replace(rated(GLAD, 0.5), with_evidence=True)  # 1.5 + 1.5
+    assert order([rated("Glad.", 0.9), shown], HITS) == [GLAD, "Glad."]
+
+
+def test_where_one_is_not_rated_all_are_ranked_by_likelihood():
+    given = [rated("a", 0.9, mean=-3.0), judged("b", -2.0), rated("c", 0.1, mean=-1.0)]
+    assert order(given) == ["c", "b", "a"]
+
+
+def test_by_themselves_rated_candidates_stand_before_unrated_ones_and_those_by_likelihood():
+    given = [judged("d", -2.0), judged("c", -1.0), rated("b", 0.1, mean=-9.0), rated("a", 0.2, mean=-9.0)]
+    assert [j.candidate.text for j in sorted(given, key=merit, reverse=True)] == ["a", "b", "c", "d"]

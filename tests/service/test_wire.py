@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 
-from classifiers import Place, Scores
+from classifiers import Place, Rated, Scores
 from service import requests, wire
 from service.chat import Wants
 from tests.service.scripted import (
@@ -18,6 +18,7 @@ from tests.service.scripted import (
     INVENTED,
     KENYA,
     POLICY,
+    ScriptedQuality,
     make_corridor,
     scores_of,
 )
@@ -353,6 +354,7 @@ EXPLAINED = {
     "unsafe": float,
     "scores": dict,
     "reasons": list,
+    "quality": type(None),
     "mean_log_likelihood": float,
     "with_evidence": bool,
     "attempt": int,
@@ -372,6 +374,13 @@ def test_the_winnow_block_has_these_keys_and_with_explain_every_verdict_besides(
     assert [shape(row) for row in explained["verdicts"]] == [EXPLAINED] * explained["sampled"]
     assert {tuple(row["because"]) for row in explained["verdicts"]} >= {(), ("weapons",)}
     assert sum(row["dropped"] for row in explained["verdicts"]) == explained["dropped"] > 0
+
+
+def test_what_a_candidate_was_ranked_by_is_explained():
+    quality = ScriptedQuality({GLAD: Rated(0.9, 0.5, 0.1)})
+    decision = make_corridor([GLAD, ""], quality=quality).reply(ASKS_NOTHING, Wants(candidates=2, seed=1))
+    rows = completion(decision, explain=True)["winnow"]["verdicts"]
+    assert [row["quality"] for row in rows] == [{"sensible": 0.9, "specific": 0.5, "interesting": 0.1}, None]
 
 
 def test_an_empty_candidate_is_explained_as_empty():

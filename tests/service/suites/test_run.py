@@ -37,6 +37,15 @@ def test_a_quick_sample_is_part_of_the_whole_one():
     assert all(case in tiny_run().sample(CASES, 20, 5) for case in quick)
 
 
+@pytest.mark.parametrize(("quick", "sampled"), [(False, [9, 9]), (True, [4, 9])])
+def test_a_quick_run_picks_from_fewer_candidates_but_where_time_is_measured(quick, sampled):
+    corridor = make_corridor(["I am glad."], candidates=9)
+    run = Run(corridor.settings, quick=quick, corridor=corridor)
+    for model in (run.model, run.unhurried):
+        model.answer([{"role": "user", "content": "Hello"}], 8, 0)
+    assert [call.n for call in corridor.generator.calls] == sampled
+
+
 def test_fewer_cases_than_asked_for_are_all_kept():
     assert tiny_run().sample(CASES, 100, 100) == CASES
     assert tiny_run().sample([], 5, 5) == []

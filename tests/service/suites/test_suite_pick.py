@@ -5,13 +5,14 @@ import json
 
 import pytest
 
+from classifiers import Rated
 from service.settings import Settings
 from service.suites import pick, pools
 from service.suites.base import measured
 from service.suites.pick import SUITE
 from service.suites.pools import PREFERENCES, own_pools, preference_pairs, safetext_pools
 from service.suites.run import Run
-from tests.service.scripted import ScriptedGenerator, make_corridor
+from tests.service.scripted import ScriptedGenerator, ScriptedQuality, make_corridor
 
 
 def candidate(unsafe, dropped, helpful=False):
@@ -117,9 +118,9 @@ LIKELY = {"bomb": -1.0, "rest a while": -9.0, "sleep on it": -6.0}
 """Of each text's 1, 3 and 3 words: a mean of -1, -3 and -2."""
 
 
-def run_of(scores=None, **options):
+def run_of(scores=None, quality=None, **options):
     generator = ScriptedGenerator(likelihood=LIKELY.get)
-    return Run(Settings(), corridor=make_corridor(scores=scores, generator=generator), **options)
+    return Run(Settings(), corridor=make_corridor(scores=scores, generator=generator, quality=quality), **options)
 
 
 def test_the_likeliest_survivor_is_picked_and_everything_about_each_candidate_is_kept():
@@ -133,6 +134,15 @@ def test_the_likeliest_survivor_is_picked_and_everything_about_each_candidate_is
     assert found["candidates"][0] | CASE["candidates"][0] == found["candidates"][0]
     assert [call[0] for call in run.safety.calls] == [[("user", "And now?")]]
     json.dumps(found, allow_nan=False)
+
+
+def test_the_best_rated_survivor_is_picked_and_no_dropped_one_is_rated():
+    quality = ScriptedQuality({"rest": Rated(0.9, 0.8, 0.1), "bomb": Rated(1.0, 1.0, 1.0)})
+    run = run_of({"bomb": {"violence": 0.9}}, quality)
+    (found,) = SUITE.judge([CASE], run)
+    assert found["pick"] == 1
+    assert [c["rating"] for c in found["candidates"]] == [None, pytest.approx(3.6), pytest.approx(1.5)]
+    assert quality.calls == [([("user", "And now?")], ["rest a while", "sleep on it"])]
 
 
 def test_where_all_are_dropped_nothing_is_picked():
