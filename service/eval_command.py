@@ -166,7 +166,7 @@ def _evaluate_suites(asked: list[str], run: Any, output: Path | None, resume: bo
         say(f"the rows so far are kept; the same command with --output {output} goes on from them")
         raise typer.Exit(2) from error
     print_summary(results, Console())
-    say(f"written to {output}")
+    say(f"written to {output / 'report.html'} and {output / 'summary.md'}")
     broken = failures(floors, results["suites"])
     for line in broken:
         console.print(f"gate: {line}", style="red", markup=False, soft_wrap=True)

@@ -55,8 +55,10 @@ def test_without_words_all_suites_are_run_into_a_folder_named_by_the_time():
     (folder,) = Path("results").iterdir()
     assert results(folder)["suites"]["tiny"]["n"] == 7
     assert f"if stopped: winnow eval --output {folder}" in result.stderr
-    assert f"written to {folder}" in result.stderr
-    assert "tiny: Is the seed even?" in result.stdout
+    (hits, *_) = (figure for figure in results(folder)["suites"]["tiny"]["figures"])
+    assert result.stdout.startswith(f"tiny: hits {100 * hits['value']:.1f}% [")
+    assert result.stdout.count("\n") == 1
+    assert f"written to {folder}/report.html and {folder}/summary.md" in result.stderr
 
 
 def test_only_the_suites_that_are_named_are_run(monkeypatch):
