@@ -100,8 +100,14 @@ def print_summary(results: dict[str, Any], out: Console) -> None:
 
 
 def _chief(figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """At most three: what is no baseline of another comes first, of that what has a target."""
-    return sorted(figures, key=lambda figure: (bool(figure["beside"]), not figure["target"]))[:CHIEF]
+    """At most three: what is no baseline of another comes first, of that what has a target, then what is no part of another."""
+    names = [figure["name"] for figure in figures]
+
+    def rank(figure: dict[str, Any]) -> tuple[bool, bool, bool]:
+        part = any(figure["name"].startswith(f"{name}: ") for name in names)
+        return bool(figure["beside"]), not figure["target"], part
+
+    return sorted(figures, key=rank)[:CHIEF]
 
 
 def _short(figure: dict[str, Any]) -> str:

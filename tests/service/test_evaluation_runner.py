@@ -365,6 +365,7 @@ def test_a_suite_is_printed_as_a_line_of_its_chief_figures_and_those_that_did_no
     figures = [
         figure("plain", 0.5, beside="hits"),
         figure("hits", 0.75, low=0.5, high=0.875),
+        figure("hits: of one kind", 0.5),
         figure("[b]kind[/b]", 0.1, low=None, high=None),
         figure("gain", 0.09, low=None, high=None, unit="points", target="≥ +9"),
         figure("rest", 0.2),
