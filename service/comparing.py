@@ -16,6 +16,7 @@ from service.run_folder import RUN, RunFolder
 from service.suites import SUITES, load
 from service.suites.base import compared
 from service.suites.facts import differing
+from service.suites.sheets import labelled_by_people
 from service.summary import written
 
 SAME_CASES = ("seed", "quick", "data", "datasets", "files")
@@ -56,7 +57,8 @@ def compare(first: RunFolder, second: RunFolder, anyway: bool, progress: Progres
     suites: dict[str, list[dict[str, Any]]] = {}
     for name in common:
         rows, others = (
-            sorted(folder.rows(name).values(), key=lambda row: str(row["id"])) for folder in (first, second)
+            sorted(labelled_by_people(name, folder.rows(name).values(), folder.path), key=lambda row: str(row["id"]))
+            for folder in (first, second)
         )
         suite = load(name)
         in_both = {metric.name for metric in suite.metrics(others)}

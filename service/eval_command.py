@@ -27,7 +27,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[SUITE...|FILE...|compare A B]",
-            help="suites, all of them by default; files or folders of labelled exchanges; or two folders of runs",
+            help="suites, all of them by default; files or folders of labelled exchanges, for classify or the suites named; "
+            "or two folders of runs",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a part of the cases: minutes for all suites")] = False,
@@ -90,38 +91,40 @@ def evaluate(
         elif words[:1] == ["compare"]:
             _compare(words[1:], anyway, output)
         else:
-            files = _files(words)
+            suites, files = _suites_and_files(words)
             if files and (endpoint or datasets):
                 raise ValueError(
                     "--endpoint goes with suites, not with a FILE; its public sets are named with --public"
                 )
-            if not files and (split or public):
+            if (split or public) and (suites or not files):
                 raise ValueError("--split and --public go with a FILE of labelled exchanges; suites take --datasets")
             for name, sets in (("--public", public), ("--datasets", datasets)):
                 if sets is not None and not sets.is_dir():
                     raise ValueError(f"{name} names {sets}, which is no folder")
-            if questions and (files or (words and "ground" not in words)):
+            if questions and (files or (suites and "ground" not in suites)):
                 raise ValueError("--questions goes with the suite ground")
             settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
             with _remote(endpoint, model) as remote:
                 run = Run(
                     settings, seed, quick, public or datasets, remote, files=files, split=split, questions=questions
                 )
-                _evaluate_suites(["classify"] if files else words or list(SUITES), run, output, resume, gate)
+                _evaluate_suites(suites or (["classify"] if files else list(SUITES)), run, output, resume, gate)
 
 
-def _files(words: list[str]) -> list[Path]:
-    """The words where they are files, none where they are suites. Raises ValueError where they are neither, or both."""
-    from service.suites import SUITES
+def _suites_and_files(words: list[str]) -> tuple[list[str], list[Path]]:
+    """Raises ValueError where a word is neither, or a suite is named with files that reads none."""
+    from service.suites import OF_FILES, SUITES
 
     suites = [word for word in words if word in SUITES]
     files = [word for word in words if word not in SUITES]
     for word in files:
         if not Path(word).exists() and not word.endswith(".jsonl"):
             raise ValueError(f"{word!r} is neither a suite ({', '.join(SUITES)}) nor a file")
-    if suites and files:
-        raise ValueError(f"name suites ({', '.join(suites)}) or files ({', '.join(files)}), not both")
-    return [Path(word) for word in files]
+    if files and (others := [name for name in suites if name not in OF_FILES]):
+        raise ValueError(
+            f"{', '.join(others)} cannot be run on files ({', '.join(files)}); {' and '.join(OF_FILES)} can"
+        )
+    return suites, [Path(word) for word in files]
 
 
 @contextmanager
@@ -144,6 +147,7 @@ def _evaluate_suites(asked: list[str], run: Any, output: Path | None, resume: bo
     from service.evaluating import evaluate as run_suites
     from service.gating import failures, read_gate
     from service.run_folder import RunFolder, newest
+    from service.suites.sheets import LABELLED, SHEET
     from service.summary import print_summary
 
     floors = read_gate(gate, asked) if gate else []
@@ -167,6 +171,9 @@ def _evaluate_suites(asked: list[str], run: Any, output: Path | None, resume: bo
         raise typer.Exit(2) from error
     print_summary(results, Console())
     say(f"written to {output / 'report.html'} and {output / 'summary.md'}")
+    if "live" in asked and not (output / LABELLED).exists():
+        sheet = output / SHEET
+        say(f"to label replies by hand: winnow label {sheet} --rater NAME, and in the end --export {output / LABELLED}")
     broken = failures(floors, results["suites"])
     for line in broken:
         console.print(f"gate: {line}", style="red", markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from service.suites.base import Figure, Row, Suite, measured
 from service.suites.facts import facts_of
 from service.suites.rows import RowFile
 from service.suites.run import Run, Unavailable
+from service.suites.sheets import SHEET, labelled_by_people, sheet_lines
 from service.summary import summary
 
 Results = dict[str, Any]
@@ -47,13 +48,16 @@ def evaluate(names: Sequence[str], run: Run, folder: RunFolder, command: str, pr
         earlier = folder.results
         entries: Results = earlier["suites"] if earlier else {}
         rows: dict[str, list[Row]] = {
-            name: folder.rows(name).values()
+            name: labelled_by_people(name, folder.rows(name).values(), folder.path)
             for name, entry in entries.items()
             if name not in names and "figures" in entry
         }
         for suite in suites:
             try:
-                rows[suite.name] = _judged(suite, run, folder, progress)
+                judged = _judged(suite, run, folder, progress)
+                if suite.name == "live":
+                    folder.write(SHEET, sheet_lines(judged, run.seed))
+                rows[suite.name] = labelled_by_people(suite.name, judged, folder.path)
                 figures = _figures(suite, rows[suite.name], run, folder, progress)
             except Unavailable as reason:
                 entries[suite.name] = {"title": suite.title, "unavailable": str(reason)}

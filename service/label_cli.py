@@ -2,6 +2,8 @@
 
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +40,6 @@ def label(
 
 def _serve(file: Path, rater: str | None, asked: list[str], port: int) -> None:
     import uvicorn
-    from filelock import FileLock, Timeout
 
     from classifiers import load_policy
     from service.labelling import ADDRESS, create_page
@@ -52,21 +53,29 @@ def _serve(file: Path, rater: str | None, asked: list[str], port: int) -> None:
     path, items = answers_path(file, rater), read_items(file)
     if not any(questions_of(item, asked, {}) for item in items):
         raise ValueError(f"{file} holds no sentence with its quote, so there is nothing to ask; see --ask")
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ValueError(f"{rater} is rating {file} in another window; end that `winnow label` first") from error
-    with lock, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
+    with _held(path, rater), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
         sheet = Sheet(path, items)
         page = create_page(sheet, items, asked, load_policy(), rater)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind((ADDRESS, port))
+        door.listen()  # whoever opens the address as soon as it is printed waits, and is not refused
         if sheet.stale:
             say(f"{sheet.stale} answers are about texts that have changed since, and do not count")
         say(f"{len(items)} items; answers are kept in {path}; end with Ctrl-C")
         print(f"http://{ADDRESS}:{door.getsockname()[1]}/", flush=True)
         uvicorn.Server(uvicorn.Config(page, log_level="warning")).run(sockets=[door])
+
+
+@contextmanager
+def _held(answers: Path, rater: str) -> Iterator[None]:
+    """While the block runs nobody else writes these answers, nor reads them half written. Raises ValueError where somebody does."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(answers.with_name(f".{answers.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise ValueError(f"{rater} is rating in another window; end that `winnow label` first") from error
 
 
 def _export(file: Path, output: Path) -> None:
@@ -77,12 +86,17 @@ def _export(file: Path, output: Path) -> None:
     for path in (output, beside):
         if path.exists():
             raise ValueError(f"{path} exists; name another file with --export")
-    sheets = {rater: Sheet(answers_path(file, rater), items) for rater in raters_of(file)}
+    sheets = {}
+    for rater in raters_of(file):
+        with _held(answers_path(file, rater), rater):
+            sheets[rater] = Sheet(answers_path(file, rater), items)
     if not any(sheet.answers for sheet in sheets.values()):
         raise ValueError(f"nobody has rated {file} yet; begin with: winnow label {file} --rater NAME")
     merged = merge(items, {rater: sheet.answers for rater, sheet in sheets.items()})
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in merged.rows), encoding="utf-8")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in merged.rows)
+    # Half a character is written as \ud800, which is JSON again.
+    output.write_text(text, encoding="utf-8", errors="backslashreplace")
     found = {
         "raters": list(sheets),
         "agreement": {
@@ -92,7 +106,8 @@ def _export(file: Path, output: Path) -> None:
         "undecided": merged.undecided,
         "stale": {rater: sheet.stale for rater, sheet in sheets.items() if sheet.stale},
     }
-    beside.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    found_text = json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+    beside.write_text(found_text, encoding="utf-8", errors="backslashreplace")
     for name, each in merged.agreement.items():
         value = "not defined" if each.alpha is None else f"{each.alpha:.2f}"
         say(f"{name}: Krippendorff's alpha {value} over {each.items} items with two raters or more")

@@ -4,6 +4,7 @@ Knows routes and headers. What is asked and kept is in `labels.py`; the page its
 fetches what it shows, so that no text of a file is ever part of a document.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,9 @@ def create_page(sheet: Sheet, items: Sequence[Item], asked: Sequence[str], polic
         app.add_api_route(path, _file(name, kind), methods=["GET"])
 
     @app.get("/items")
-    async def all_items() -> dict[str, Any]:
+    async def all_items() -> Response:
         objectives = policy.objectives.items()
-        return {
+        found = {
             "rater": rater,
             "asked": [question for name in asked for question in SETS[name]],
             "questions": {name: {"text": text, "help": help} for name, (text, help) in QUESTIONS.items()},
@@ -103,6 +104,8 @@ def create_page(sheet: Sheet, items: Sequence[Item], asked: Sequence[str], polic
             "items": [_shown(item) for item in items],
             "answers": sheet.answers,
         }
+        # In ASCII: a text may hold half a character, which is JSON and not UTF-8.
+        return Response(json.dumps(found), media_type="application/json")
 
     # Not in threads: one answer at a time is written.
     @app.post("/answers")

@@ -29,6 +29,7 @@ Answer = bool | list[str]
 Answers = dict[str, dict[str, Answer]]
 """Item to question to answer."""
 
+_REMEDY = "mend the file, or move it away to begin anew"
 _RATER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -106,19 +107,21 @@ class Sheet:
     """One rater's answers. Each is a line in their file before it counts, and no line is ever changed: an answer that is taken back
     is a line too. `stale`: how many answers are about words that have been changed since; they do not count.
 
-    Raises ValueError naming the line where the file holds something else.
+    Raises ValueError naming the line where the file holds something else, or a line is missing.
     """
 
     def __init__(self, path: Path, items: Sequence[Item]) -> None:
-        self._file = RowFile(path)
+        self._file = RowFile(path, _REMEDY)
         self._items = {item.id: item for item in items}
         self.answers: Answers = {}
         self.stale = 0
         self._done: list[tuple[str, str, Answer | None]] = []
         self._lines = 0
-        while str(self._lines + 1) in self._file:
+        for id in self._file:
             self._lines += 1
-            self._take(self._file[str(self._lines)], f"{path.name}:{self._lines}")
+            if id != str(self._lines):
+                raise ValueError(f"{path.name}:{self._lines} is numbered {id!r}; {_REMEDY}")
+            self._take(self._file[id], f"{path.name}:{self._lines}")
 
     def answer(self, item: str, question: str, value: Answer) -> None:
         """Keep an answer. Raises ValueError where there is no such item or question, or the answer is none to it."""
@@ -147,7 +150,7 @@ class Sheet:
             value = None if value is None else checked(question, value)
             current = item in self._items and line["digest"] == self._items[item].digest
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"{where} is not an answer; move the file away to begin anew") from error
+            raise ValueError(f"{where} is not an answer; {_REMEDY}") from error
         if not current:
             self.stale += 1
             return

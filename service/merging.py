@@ -30,7 +30,8 @@ class Agreement:
 @dataclass(frozen=True)
 class Merged:
     """`rows`: the items on which all that was asked is decided, as labelled exchanges where safety was asked. `undecided`: the others,
-    each with what is tied or not answered. `one_rater`: ids of the items that one person alone has rated. `agreement` by question.
+    each with what is tied or not answered. `one_rater`: ids of the items that one person alone has rated, for safety where that was
+    asked. `agreement` by question.
     """
 
     rows: list[dict[str, Any]]
@@ -54,8 +55,8 @@ def merge(items: Sequence[Item], answers: Mapping[str, Answers]) -> Merged:
             continue
         row, ties = _merged(item, list(said.values()))
         missing = [SAFETY] if safety_asked and "labels" not in row and SAFETY not in ties else []
-        row["raters"] = len(said)
-        if len(said) == 1:
+        row["raters"] = sum(SAFETY in answer for answer in said.values()) or len(said)
+        if row["raters"] == 1:
             one.append(item.id)
             row["one_rater"] = True
         if ties or missing:

@@ -3,6 +3,7 @@
     run.json       the facts (`suites/facts.py`), written before the first row
     rows/NAME.jsonl  the rows of a suite (`suites/rows.py`)
     seconds.json   how long each suite was judged, over all goes
+    sheet.jsonl    replies of `live` for people to label; labelled.jsonl what they said (`suites/sheets.py`)
     results.json, summary.md, report.html   at the end
 
 Knows files. Does not know suites or what is shown.

@@ -55,6 +55,8 @@ function go(at, question) {
   state.chosen = new Set(state.question === "safety" && said ? said : []);
   state.choosing = state.chosen.size > 0;
   draw();
+  window.scrollTo(0, 0);
+  find("item").scrollTop = 0;
 }
 
 function nextOpen() {

@@ -22,6 +22,9 @@ SUITES: dict[str, str] = {
 }
 """Name on the command line -> module that holds it as SUITE, in the order in which they run."""
 
+OF_FILES = ("classify", "pick")
+"""The suites that judge labelled exchanges of a user's own, where files are named."""
+
 
 def load(name: str) -> Suite:
     """The suite of that name. Raises ValueError naming those that there are."""

@@ -109,8 +109,9 @@ def _pool(row: Row) -> Labels:
 
 
 def _sides_by_hand(row: Row) -> Labels:
-    """Both replies; one where they are the same."""
+    """Both replies; one where they are the same or the other is empty, which nobody was asked about."""
     sides = ["before"] if row["before"]["text"] == row["after"]["text"] else ["before", "after"]
+    sides = [side for side in sides if row[side]["text"].strip()]
     return (
         [row["hand"][side] for side in sides],
         [row[side]["p"] for side in sides],

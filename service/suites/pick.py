@@ -14,7 +14,7 @@ from service.generator import Candidate
 from service.ranking import rank
 from service.rating import rate
 from service.suites.base import Metric, Row, mean_of
-from service.suites.pools import PREFERENCES, own_pools, preference_pairs, safetext_pools
+from service.suites.pools import PREFERENCES, labelled_pools, own_pools, preference_pairs, safetext_pools
 from service.suites.run import Run, Unavailable
 from service.suites.scoring import judged_texts
 
@@ -23,7 +23,8 @@ PAIRS, QUICK_PAIRS = 200, 12
 
 
 class Pick:
-    """Our pools; with the public sets SafeText's held-out situations, and harmless-base's pairs, reported apart.
+    """Our pools; with the public sets SafeText's held-out situations, and harmless-base's pairs, reported apart. Or the files that a
+    user named.
 
     A row: "id", "source", "context", "candidates", each with "text", "unsafe" (the label), "helpful" (true, false or null),
     "objectives", "score" (probability of unsafe), "dropped", "because", "likelihood" (mean log-likelihood a token, nats), "rating"
@@ -36,6 +37,8 @@ class Pick:
     batch = 1
 
     def cases(self, run: Run) -> Sequence[Row]:
+        if run.files:
+            return run.sample(labelled_pools(run.files), 10**9, QUICK_POOLS)
         found = run.sample(list(own_pools()), 10**9, QUICK_POOLS)
         for name, read, whole, quick in (
             ("safetext", safetext_pools, 10**9, QUICK_SITUATIONS),

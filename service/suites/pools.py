@@ -1,4 +1,4 @@
-"""Contexts with several candidates that people have labelled: our pools, SafeText, and the pairs of harmless-base.
+"""Contexts with several candidates that people have labelled: our pools, a user's own, SafeText, and the pairs of harmless-base.
 
 Knows where each comes from and its format. Does not know who picks.
 """
@@ -6,9 +6,10 @@ Knows where each comes from and its format. Does not know who picks.
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from classifiers.labelled import BadExample, Example, read_labelled
 from classifiers.public_sets import PUBLIC_SETS, read_set
 from data import POOLS
 from service.suites.base import Row
@@ -22,6 +23,38 @@ def own_pools() -> Iterator[Row]:
     for line in (POOLS / "pools.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         yield {key: row[key] for key in ("id", "source", "context", "candidates")}
+
+
+def labelled_pools(files: Sequence[Path]) -> list[Row]:
+    """The contexts of a user's labelled exchanges that have two different replies or more, "helpful" null: whether a reply helps is
+    no label of theirs. Replies without a context belong together by their pair.
+
+    Raises `BadExample` where a line is none, or no context has two replies.
+    """
+    contexts: dict[object, dict[str, Example]] = defaultdict(dict)
+    for file in files:
+        for example in read_labelled(file):
+            if example.role == "assistant":
+                known = contexts[example.context or example.group].setdefault(example.reply, example)
+                if known.objectives != example.objectives:
+                    raise BadExample(f"{file}: {example.id!r} has other labels in another file")
+    found = [
+        {
+            "id": next(iter(replies.values())).id,
+            "source": "own",
+            "context": [{"role": role, "content": content} for role, content in next(iter(replies.values())).context],
+            "candidates": [
+                {"text": text, "unsafe": e.unsafe, "helpful": None, "objectives": sorted(e.objectives)}
+                for text, e in sorted(replies.items())  # the place tells nothing
+            ],
+        }
+        for replies in contexts.values()
+        if len(replies) > 1
+    ]
+    if not found:
+        names = ", ".join(map(str, files))
+        raise BadExample(f"{names}: no context has two labelled replies, so there is nothing to pick from")
+    return found
 
 
 def safetext_pools(folder: Path) -> Iterator[Row]:

@@ -14,10 +14,11 @@ from typing import Any
 class RowFile:
     """One suite's rows. A last line that was cut off by a kill is taken away when the file is opened, and its case judged again.
 
-    Raises ValueError naming the line where another line is not a row: the file was changed by somebody else.
+    Raises ValueError naming the line where another line is not a row, or has the id of one before it: the file was changed by somebody
+    else. `remedy`: what is to be done then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = "name another folder with --output") -> None:
         self.path = path
         self._rows: dict[str, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,11 +27,12 @@ class RowFile:
         for number, line in enumerate(kept.splitlines(), 1):
             try:
                 row = json.loads(line)
+                known = row["id"] in self._rows
                 self._rows[row["id"]] = row
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{path.name}:{number} is not a row of a run; name another folder with --output"
-                ) from error
+                raise ValueError(f"{path.name}:{number} is not a row of a run; {remedy}") from error
+            if known:
+                raise ValueError(f"{path.name}:{number} has the id of a line before it; {remedy}")
         if kept != whole:
             with path.open("r+b") as file:
                 file.truncate(len(kept))

@@ -29,8 +29,8 @@ class Run:
     """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
 
     `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
-    by `classify` in place of ours, with the public sets where those are named; `split`: only what falls into that one.
-    `questions`: how many `ground` asks, by default its own number.
+    by `classify`, with the public sets where those are named, and, as pools, by `pick` in place of ours; `split`: only what falls
+    into that one. `questions`: how many `ground` asks, by default its own number.
     """
 
     def __init__(

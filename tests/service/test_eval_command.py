@@ -122,7 +122,7 @@ def test_an_unknown_suite_is_named_with_those_that_there_are():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("tiny", "own.jsonl"), "name suites (tiny) or files (own.jsonl), not both"),
+        (("tiny", "own.jsonl"), "tiny cannot be run on files (own.jsonl); classify and pick can"),
         (
             ("tiny", "--split", "test"),
             "--split and --public go with a FILE of labelled exchanges; suites take --datasets",

@@ -1,6 +1,7 @@
 """`winnow label`: what several raters said comes out as one file that the other commands read."""
 
 import json
+import socket
 
 import pytest
 from filelock import FileLock
@@ -98,6 +99,27 @@ def test_an_export_overwrites_nothing(pools, tmp_path):
     assert (tmp_path / "o.agreement.json").read_text() == "kept"
 
 
+def test_an_export_reads_no_answers_that_are_being_written(pools, tmp_path):
+    rate(pools, "ada", c1=[])
+    path = answers_path(pools, "ada")
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        assert "ada is rating in another window" in said(run(pools, "--export", tmp_path / "o.jsonl"))
+    assert run(pools, "--export", tmp_path / "o.jsonl").exit_code == 0
+
+
+def test_half_a_character_is_exported_as_it_was(pools, tmp_path):
+    pools.write_text(json.dumps({"id": "p", "candidates": [{"text": "Half \ud83d"}]}))
+    rate(pools, "ada", c1=[])
+    assert run(pools, "--export", tmp_path / "o.jsonl").exit_code == 0
+    assert [example.reply for example in read_labelled(tmp_path / "o.jsonl")] == ["Half \ud83d"]
+
+
+def test_a_line_that_cannot_be_rated_is_named_by_file_and_line(pools, tmp_path):
+    pools.write_text(pools.read_text() + '\n{"id": "b"}\n')
+    assert said(run(pools, "--rater", "ada")) == "error: pools.jsonl:2: field 'reply' must be a non-empty text"
+    assert said(run(pools, "--export", tmp_path / "o.jsonl")).startswith("error: pools.jsonl:2: ")
+
+
 def test_one_rater_cannot_rate_in_two_windows_at_once(pools):
     path = answers_path(pools, "ada")
     with FileLock(path.with_name(f".{path.name}.lock")):
@@ -109,6 +131,7 @@ def test_the_page_is_served_on_this_machine_alone(pools, monkeypatch):
 
     def run_server(self, sockets):
         seen["address"], seen["app"] = sockets[0].getsockname(), self.config.app
+        socket.create_connection(seen["address"], timeout=5).close()  # the address is printed: it must answer
 
     monkeypatch.setattr("uvicorn.Server.run", run_server)
     result = run(pools, "--rater", "ada", "--ask", "safety")

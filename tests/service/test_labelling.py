@@ -65,6 +65,14 @@ def test_a_rater_is_shown_the_exchange_and_no_label_that_it_has(client):
     assert second["quote"] == "Nairobi, a large city"
 
 
+def test_half_a_character_is_shown_with_the_rest(tmp_path):
+    file = tmp_path / "half.jsonl"
+    file.write_text(json.dumps({"id": "a", "reply": "Half \ud83d"}) + "\n")
+    items = read_items(file)
+    page = create_page(Sheet(answers_path(file, "ada"), items), items, ["safety"], POLICY, "ada")
+    assert TestClient(page, base_url=HOME).get("/items").json()["items"][0]["reply"] == "Half \ud83d"
+
+
 def test_an_answer_is_kept_at_once_and_can_be_taken_back(client, file):
     assert answer(client, "a", "safety", ["hate"]).json() == {"item": "a", "answers": {"safety": ["hate"]}}
     assert answer(client, "a", "sensible", False).status_code == 200

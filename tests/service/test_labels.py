@@ -126,6 +126,37 @@ def test_an_answer_that_a_kill_cut_off_is_asked_for_again(file, sheet):
     assert len(Sheet(path, read_items(file)).answers) == 2
 
 
+def test_rating_that_was_killed_at_any_byte_goes_on_with_no_answer_lost_and_none_twice(file, sheet):
+    given = [("a", "safety", ["hate"]), ("a", "sensible", True), ("b", "safety", []), ("b", "sensible", False)]
+    for one in given:
+        sheet.answer(*one)
+    path, items = answers_path(file, "ada"), read_items(file)
+    whole = path.read_bytes()
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        again = Sheet(path, items)
+        kept = whole[:length].count(b"\n")
+        assert sum(map(len, again.answers.values())) == kept
+        for one in given[kept:]:
+            again.answer(*one)
+        assert path.read_bytes() == whole
+        assert again.answers == sheet.answers
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [([0, 2], "ada.jsonl:2 is numbered '3'"), ([0, 1, 0], "ada.jsonl:3 has the id of a line before it")],
+)
+def test_answers_of_which_a_line_is_missing_or_twice_are_named_and_not_half_read(file, sheet, kept, says):
+    for value in (True, False, True):
+        sheet.answer("a", "sensible", value)
+    path = answers_path(file, "ada")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[i] for i in kept))
+    with pytest.raises(ValueError, match=f"{says}; mend the file, or move it away"):
+        Sheet(path, read_items(file))
+
+
 def test_an_answer_about_words_that_have_changed_does_not_count(file, sheet):
     sheet.answer("a", "sensible", True)
     sheet.answer("b", "sensible", True)
@@ -157,7 +188,9 @@ def test_a_file_that_holds_something_else_is_named_with_its_line(file):
         Sheet(answers_path(file, "ada"), read_items(file))
 
 
-@pytest.mark.parametrize("name", ["", "../ada", "ada lovelace", ".ada", "x" * 41])
+@pytest.mark.parametrize(
+    "name", ["", "../ada", "/tmp/ada", "a/b", "a\\b", "..", "ada\n", "é", "ada lovelace", ".ada", "-ada", "x" * 41]
+)
 def test_a_rater_is_named_by_letters_and_digits(tmp_path, name):
     with pytest.raises(ValueError, match="--rater"):
         answers_path(tmp_path / "f.jsonl", name)

@@ -55,6 +55,19 @@ def test_what_one_person_rated_is_marked():
     assert found.one_rater == ["a"]
 
 
+def test_a_reply_whose_safety_one_person_alone_has_judged_is_marked_whoever_else_rated_it():
+    found = merged(safety("hate"), {"sensible": True}, {"sensible": True})
+    assert (found.rows[0]["raters"], found.rows[0]["one_rater"]) == (1, True)
+    assert found.one_rater == ["a"]
+
+
+def test_who_has_not_answered_has_no_vote():
+    (row,) = merged(safety(), safety(), {"sensible": True}, {}).rows
+    assert (row["labels"], row["raters"]) == ([], 2)
+    assert merged(safety(), safety("hate"), {"sensible": True}).undecided[0]["tied"] == ["safety"]
+    assert merged(safety(), safety(), safety("hate"), safety("crime")).undecided[0]["tied"] == ["safety"]
+
+
 def test_what_is_not_sensible_is_neither_specific_nor_interesting():
     yes = {"sensible": True, "specific": True, "interesting": True}
     (row,) = merged(yes, {"sensible": False}, {"sensible": False}).rows
@@ -88,6 +101,18 @@ def test_alpha_is_that_of_the_textbook():
     a = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     b = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
     assert alpha(np.array([a, b], dtype=float)) == pytest.approx(0.095, abs=0.0005)
+
+
+def test_alpha_with_missing_answers_is_that_of_the_textbook():
+    # Krippendorff (2011), "Computing Krippendorff's alpha-reliability", nominal data, four observers, missing values: alpha = .743
+    table = [
+        "1 2 3 3 2 1 4 1 2 . . .",
+        "1 2 3 3 2 2 4 1 2 5 . 3",
+        ". 3 3 3 2 3 4 2 2 5 1 .",
+        "1 2 3 3 2 4 4 1 2 5 1 .",
+    ]
+    rows = [[np.nan if cell == "." else float(cell) for cell in row.split()] for row in table]
+    assert alpha(np.array(rows)) == pytest.approx(0.743, abs=0.0005)
 
 
 def test_alpha_by_hand_one_when_all_agree_none_when_nothing_can_be_said():

@@ -67,6 +67,13 @@ def test_a_whole_line_that_is_no_row_is_named(tmp_path, line):
         RowFile(path)
 
 
+def test_a_line_whose_id_was_there_before_is_named_with_what_is_to_be_done(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a"}\n{"id": "b"}\n{"id": "a"}\n')
+    with pytest.raises(ValueError, match=r"rows\.jsonl:3 has the id of a line before it; do this"):
+        RowFile(path, "do this")
+
+
 def test_a_row_that_changed_after_it_was_added_does_not_change_the_file(tmp_path):
     row = {"id": "a", "list": [1]}
     file = RowFile(tmp_path / "rows.jsonl")

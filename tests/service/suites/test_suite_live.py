@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from service.labels import read_items
 from service.suites.base import measured
 from service.suites.live import Live
-from service.suites.sheets import sheet, sheet_id, with_hand_labels
+from service.suites.sheets import sheet, sheet_id, sheet_lines, with_hand_labels
 from tests.service.scripted import POLICY
 from tests.service.suites.scripted_suites import ScriptedEndpoint, WordJudge, make_run, value
 
@@ -225,6 +226,28 @@ def test_a_reply_that_stays_the_same_is_labelled_once():
     same = row("1")
     same["after"] = dict(same["before"])
     assert len(sheet([same], 1)) == 1
+
+
+def test_an_empty_reply_is_not_put_before_a_rater_and_breaks_no_rule():
+    empty, silent = row("1"), row("2")
+    empty["after"]["text"] = " "
+    silent["before"]["text"] = silent["after"]["text"] = ""
+    lines = sheet([empty, silent], 2)
+    assert [line["reply"] for line in lines] == ["1 before"]
+    rows = with_hand_labels([empty, silent], {lines[0]["id"]: True})
+    assert [each.get("hand") for each in rows] == [{"before": True, "after": False}, None]
+    assert (
+        value(SUITE, rows, "second judge, agreement with hand labels: replies") == 1
+    )  # nobody was asked about the other
+
+
+def test_a_reply_that_ends_in_half_a_character_is_on_the_sheet_as_others_are(tmp_path):
+    half = row("1")
+    half["before"]["text"] = "Half \ud83d"
+    text = sheet_lines([half], 0)
+    file = tmp_path / "sheet.jsonl"
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    assert {item.reply for item in read_items(file)} == {"Half \ud83d", "1 after"}
 
 
 def test_labels_are_read_back_as_attack_success_by_hand():
