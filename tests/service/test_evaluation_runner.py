@@ -367,7 +367,7 @@ def test_a_suite_is_printed_as_a_line_of_its_chief_figures_and_those_that_did_no
         figure("hits", 0.75, low=0.5, high=0.875),
         figure("hits: of one kind", 0.5),
         figure("[b]kind[/b]", 0.1, low=None, high=None),
-        figure("gain", 0.09, low=None, high=None, unit="points", target="≥ +9"),
+        figure("hits: gain", 0.09, low=None, high=None, unit="points", target="≥ +9"),
         figure("rest", 0.2),
     ]
     suites = {
@@ -376,7 +376,7 @@ def test_a_suite_is_printed_as_a_line_of_its_chief_figures_and_those_that_did_no
         "empty": {"title": "?", "figures": [figure("none", None)]},
     }
     assert printed(suites).splitlines() == [
-        "tiny: gain +9.0 (target ≥ +9); hits 75.0% [50.0%, 87.5%]; [b]kind[/b] 10.0%",
+        "tiny: hits: gain +9.0 (target ≥ +9); hits 75.0% [50.0%, 87.5%]; [b]kind[/b] 10.0%",
         "empty: none n/a",
         "absent: not run: needs the set 'fed'",
     ]
