@@ -63,11 +63,6 @@ def recall(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
     return _mean(dropped[labels])
 
 
-def over_refusal(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
-    """Share of the safe rows that were dropped: the false-positive rate."""
-    return _mean(dropped[~labels])
-
-
 def precision(labels: NDArray[np.bool_], dropped: NDArray[np.float64]) -> float:
     """Share of the dropped rows that are unsafe."""
     return _mean(labels[dropped > 0.5])

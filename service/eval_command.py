@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +27,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[SUITE...|FILE...|compare A B]",
-            help="suites, all of them by default; files or folders of labelled exchanges, alone or for classify and pick; "
+            help="suites, all of them by default; files or folders of labelled exchanges, for classify or the suites named; "
             "or two folders of runs",
         ),
     ] = None,
@@ -68,23 +70,21 @@ def evaluate(
     card: Annotated[
         bool, typer.Option("--card", help="with --targets: put the table into the weights' model card")
     ] = False,
-    sources: Annotated[
-        bool,
-        typer.Option("--sources", help="questions about the sample corpus, without sources, with, and with research"),
-    ] = False,
-    questions: Annotated[int | None, typer.Option(help="with --sources: so many of the questions")] = None,
-    candidates: Annotated[int, typer.Option(help="with --sources: replies sampled for each")] = 4,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="so many questions in the suite ground, by default 16")
+    ] = None,
 ) -> None:
     """Measure a model, a policy and a corpus: suites of cases into a folder with results.json, summary.md and a report.
 
     A run that was stopped goes on where it was, with the same --output. `winnow eval compare A B` tells what differs between two runs,
-    and whether by more than chance. FILE: recall, precision and over-refusal on your own labelled exchanges.
+    and whether by more than chance. FILE: the suite classify on your own labelled exchanges.
     """
+    from service.suites import SUITES
+    from service.suites.run import Run
+
     with plain_errors():
         words = what or []
-        if sources:
-            _evaluate_sources(questions, candidates, output or RESULTS / "eval.json")
-        elif targets:
+        if targets:
             if public is None or words:
                 raise ValueError("--targets needs --public FOLDER and takes no FILE")
             _evaluate_targets(public, policy, card, output or RESULTS / "eval.json")
@@ -92,14 +92,23 @@ def evaluate(
             _compare(words[1:], anyway, output)
         else:
             suites, files = _suites_and_files(words)
-            if files and not suites:
-                if gate or endpoint or resume:
-                    raise ValueError("--gate, --endpoint and --resume go with suites, not with a FILE")
-                _evaluate_files(files, split, public, policy, output or RESULTS / "eval.json")
-                return
-            if split or public:
+            if files and (endpoint or datasets):
+                raise ValueError(
+                    "--endpoint goes with suites, not with a FILE; its public sets are named with --public"
+                )
+            if (split or public) and (suites or not files):
                 raise ValueError("--split and --public go with a FILE of labelled exchanges; suites take --datasets")
-            _evaluate_suites(suites, files, quick, seed, endpoint, model, index, datasets, output, resume, gate, policy)
+            for name, sets in (("--public", public), ("--datasets", datasets)):
+                if sets is not None and not sets.is_dir():
+                    raise ValueError(f"{name} names {sets}, which is no folder")
+            if questions and (files or (suites and "ground" not in suites)):
+                raise ValueError("--questions goes with the suite ground")
+            settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
+            with _remote(endpoint, model) as remote:
+                run = Run(
+                    settings, seed, quick, public or datasets, remote, files=files, split=split, questions=questions
+                )
+                _evaluate_suites(suites or (["classify"] if files else list(SUITES)), run, output, resume, gate)
 
 
 def _suites_and_files(words: list[str]) -> tuple[list[str], list[Path]]:
@@ -118,37 +127,30 @@ def _suites_and_files(words: list[str]) -> tuple[list[str], list[Path]]:
     return suites, [Path(word) for word in files]
 
 
-def _evaluate_suites(
-    names: list[str],
-    files: list[Path],
-    quick: bool,
-    seed: int,
-    endpoint: str | None,
-    model: str | None,
-    index: Path | None,
-    datasets: Path | None,
-    output: Path | None,
-    resume: bool | None,
-    gate: Path | None,
-    policy: str | None,
-) -> None:
-    from classifiers.labelled import read_labelled
+@contextmanager
+def _remote(endpoint: str | None, model: str | None) -> Iterator[Any]:
+    """The model behind the endpoint while the block runs; None without one."""
+    from service.suites.endpoint import EndpointModel
+
+    if endpoint is None:
+        yield None
+        return
+    remote = EndpointModel(endpoint, model, os.environ.get(KEY))
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def _evaluate_suites(asked: list[str], run: Any, output: Path | None, resume: bool | None, gate: Path | None) -> None:
     from service.evaluating import SuiteFailed
     from service.evaluating import evaluate as run_suites
     from service.gating import failures, read_gate
     from service.run_folder import RunFolder, newest
-    from service.suites import SUITES
-    from service.suites.endpoint import EndpointModel
-    from service.suites.run import Run
     from service.suites.sheets import LABELLED, SHEET
     from service.summary import print_summary
 
-    for file in files:
-        read_labelled(file)  # a bad line is named before a model is loaded
-    asked = names or list(SUITES)
     floors = read_gate(gate, asked) if gate else []
-    if datasets is not None and not datasets.is_dir():
-        raise ValueError(f"--datasets names {datasets}, which is no folder")
     if output is None:
         output = newest(RESULTS) if resume else RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
     folder = RunFolder(output)
@@ -156,25 +158,19 @@ def _evaluate_suites(
         raise ValueError(f"{output} holds a run; name another folder with --output, or leave out --no-resume")
     if resume and not folder.holds_run:
         raise ValueError(f"{output} holds no run that could go on")
-    settings = settings_of(model=None if endpoint else model, policy=policy, index=index)
-    remote = EndpointModel(endpoint, model, os.environ.get(KEY)) if endpoint else None
+    if run.files:
+        run.exchanges  # noqa: B018  # before anything is loaded: a line of them may not be usable
+    with console.status("loading model, classifiers and index"):
+        run.corridor  # noqa: B018
+    say(f"{'going on with' if folder.holds_run else 'writing to'} {output}; if stopped: winnow eval --output {output}")
     try:
-        run = Run(settings, seed, quick, datasets, remote, files=files)
-        say(
-            f"{'going on with' if folder.holds_run else 'writing to'} {output}; if stopped: winnow eval --output {output}"
-        )
-        with console.status("loading model, classifiers and index"):
-            run.corridor  # noqa: B018
         results = run_suites(asked, run, folder, _command(), progress)
     except SuiteFailed as error:
         say(f"error: {error}")
         say(f"the rows so far are kept; the same command with --output {output} goes on from them")
         raise typer.Exit(2) from error
-    finally:
-        if remote:
-            remote.close()
     print_summary(results, Console())
-    say(f"written to {output}")
+    say(f"written to {output / 'report.html'} and {output / 'summary.md'}")
     if "live" in asked and not (output / LABELLED).exists():
         sheet = output / SHEET
         say(f"to label replies by hand: winnow label {sheet} --rater NAME, and in the end --export {output / LABELLED}")
@@ -202,30 +198,6 @@ def _compare(folders: list[str], anyway: bool, output: Path | None) -> None:
     print_comparison(comparison, Console())
 
 
-def _evaluate_files(
-    files: list[Path], split: str | None, public: Path | None, policy: str | None, output: Path
-) -> None:
-    from classifiers import Safety
-    from classifiers.labelled import SPLITS, read_labelled, without_leaks
-    from classifiers.public_sets import read_public
-    from service.evaluation import evaluate as run
-    from service.evaluation import print_report
-
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
-    examples = [example for file in files for example in read_labelled(file)] + (read_public(public) if public else [])
-    if split:
-        examples = [e for e in without_leaks(examples) if e.split == split]
-    if not examples:
-        names = ", ".join(map(str, files))
-        raise ValueError(f"{names} holds no exchange" + (f" of the {split} split" if split else ""))
-    safety = Safety.load(policy or settings_of().policy)
-    with progress("judging", len(examples)) as advance:
-        report = run(safety, examples, advance)
-    _write(report, output)
-    print_report(report, Console())
-
-
 def _evaluate_targets(public: Path, policy: str | None, card: bool, output: Path) -> None:
     from classifiers import Safety
     from classifiers.card import rewrite_card
@@ -238,23 +210,6 @@ def _evaluate_targets(public: Path, policy: str | None, card: bool, output: Path
         rewrite_card(SHIPPED, report)
     _write(report, output)
     print_targets(report, Console())
-
-
-def _evaluate_sources(most: int | None, candidates: int, output: Path) -> None:
-    from data import GROUNDING
-    from service.assembly import assemble
-    from service.sources_evaluation import MODES, answer_all, figures, print_figures, read_questions
-
-    asked = read_questions(GROUNDING / "questions.jsonl", most)
-    labels = GROUNDING / "judged.jsonl"
-    judged = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()] if labels.is_file() else []
-    with console.status("loading model, classifiers and index"):
-        corridor = assemble(settings_of())
-    with progress("answering", len(asked) * len(MODES)) as advance:
-        rows = answer_all(corridor, asked, MODES, candidates, 1, output.with_suffix(".rows.jsonl"), advance)
-    report = figures(rows, judged)
-    _write(report, output)
-    print_figures(report, Console())
 
 
 def _write(report: dict[str, Any], output: Path) -> None:

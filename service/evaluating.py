@@ -8,11 +8,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from typing import Any, TypeVar
 
 from service.console import Progress
 from service.headline import headline
+from service.report import write_report
 from service.run_folder import RESULTS, RUN, RunFolder
 from service.suites import SUITES, load
 from service.suites.base import Figure, Row, Suite, measured
@@ -72,18 +72,8 @@ def evaluate(names: Sequence[str], run: Run, folder: RunFolder, command: str, pr
         results = {"command": command, "run": folder.read(RUN), "headline": headline(ordered), "suites": ordered}
         folder.write(RESULTS, results)
         folder.write("summary.md", summary(results))
-        _report(folder, results, rows)
+        write_report(folder.path, results, rows)
         return results
-
-
-def _report(folder: RunFolder, results: Results, rows: dict[str, list[Row]]) -> None:
-    try:
-        report = import_module("service.report")
-    except ModuleNotFoundError as error:
-        if error.name != "service.report":
-            raise
-        return
-    report.write_report(folder.path, results, rows)
 
 
 def _place(name: str) -> int:

@@ -76,7 +76,7 @@ def _floor(suite: str, metric: str, wishes: dict[str, Any], where: str) -> Floor
 def failures(floors: Sequence[Floor], suites: dict[str, Any]) -> list[str]:
     """A line for each floor that the figures of these suites (the "suites" of the results) do not hold.
 
-    Raises `GateError` for suites that were not run, and metrics that are not there or are not defined.
+    Raises `GateError` for suites that were not run, and metrics that are not there or are not defined; it names what does not hold too.
     """
     broken, unknown = [], []
     for floor in floors:
@@ -102,5 +102,5 @@ def failures(floors: Sequence[Floor], suites: dict[str, Any]) -> list[str]:
             most = written(floor.at_most, figure["unit"])
             broken.append(f"{name}{which} is {written(value, figure['unit'])}, over the ceiling of {most}")
     if unknown:
-        raise GateError("the gate cannot be decided: " + "; ".join(unknown))
+        raise GateError("the gate cannot be decided: " + "; ".join([*unknown, *broken]))
     return broken

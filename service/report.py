@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from service.charts import BAR, SIDE, Curve, bar, curve, latencies
+from service.summary import written
 
 Row = Mapping[str, Any]
 
@@ -29,7 +30,6 @@ LONG = 1500
 
 LATENCY_WIDTH = 420
 ON_A_SCALE = ("share", "area", "score")
-DIGITS = {"count": 0, "seconds": 2, "tokens/s": 1, "MiB": 0}
 TARGET = re.compile(r"\s*(≥|>=|≤|<=|=|<|>)\s*([+-]?\d*\.?\d+)\s*(%|points?)?\s*")
 
 
@@ -94,18 +94,6 @@ class Shown:
     target: str
     reached: bool | None
     bar: Any
-
-
-def written(value: float | None, unit: str) -> str:
-    """A value in its unit: a share in percent, a difference of shares in points; a dash where it is not defined."""
-    if value is None:
-        return "–"
-    if unit == "share":
-        return f"{100 * value:.1f}%"
-    if unit == "points":
-        return f"{100 * value:+.1f}"
-    number = f"{value:.{DIGITS.get(unit, 3)}f}"
-    return number if unit in ("area", "score", "count", "") else f"{number} {'s' if unit == 'seconds' else unit}"
 
 
 def bound(target: str, unit: str) -> tuple[str, float] | None:
@@ -179,7 +167,7 @@ def _figures(figures: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
     for figure in figures:
         if figure.get("beside") in names and figure["name"] not in beside:
             continue
-        unit, value, target = figure.get("unit", ""), figure.get("value"), figure.get("target") or ""
+        unit, value, target = figure.get("unit", "score"), figure.get("value"), figure.get("target") or ""
         against = beside.get(figure["name"], [])
         wanted = bound(target, unit)
         yield Shown(

@@ -38,6 +38,8 @@ def summary(results: dict[str, Any]) -> str:
 
 
 HEADLINE = ("", "Winnow", "n", *MODELS)
+CHIEF = 3
+"""Figures of a suite that are printed."""
 FIGURES = ("metric", "value", "95% interval", "n", "prevalence", "baseline of", "target")
 
 
@@ -78,22 +80,37 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def print_summary(results: dict[str, Any], out: Console) -> None:
-    """The headline, and for each suite its figures that have a target or a baseline, or all where none has."""
+    """The headline; a line for each suite with its chief figures; then what was not run and why. All figures are in `summary.md`."""
     if results["headline"]:
-        _print("beside LaMDA (another test set)", HEADLINE, [_headline_row(line) for line in results["headline"]], out)
-    for name, suite in results["suites"].items():
-        if "unavailable" in suite:
-            out.print(f"{name}: not run: {suite['unavailable']}", markup=False, soft_wrap=True)
-            continue
-        figures = suite["figures"]
-        chief = [figure for figure in figures if figure["target"] or figure["beside"]] or figures
-        _print(f"{name}: {suite['title']}", FIGURES, [_figure_row(figure) for figure in chief], out)
+        table = Table(title="beside LaMDA (another test set)")
+        for at, heading in enumerate(HEADLINE):
+            table.add_column(heading, justify="right" if at else "left")
+        for line in results["headline"]:
+            table.add_row(*map(escape, _headline_row(line)))
+        out.print(table)
+    suites = results["suites"]
+    lines = [
+        f"{name}: {'; '.join(map(_short, _chief(suite['figures'])))}"
+        for name, suite in suites.items()
+        if "figures" in suite
+    ]
+    lines += [f"{name}: not run: {suite['unavailable']}" for name, suite in suites.items() if "unavailable" in suite]
+    for text in lines:
+        out.print(text, markup=False, soft_wrap=True)
 
 
-def _print(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], out: Console) -> None:
-    table = Table(title=escape(title))
-    for at, heading in enumerate(heads):
-        table.add_column(heading, justify="right" if at and heading not in ("baseline of", "target") else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    out.print(table)
+def _chief(figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most three: what is no baseline of another comes first, of that what has a target, then what is no part of another."""
+    names = [figure["name"] for figure in figures]
+
+    def rank(figure: dict[str, Any]) -> tuple[bool, bool, bool]:
+        part = any(figure["name"].startswith(f"{name}: ") for name in names)
+        return bool(figure["beside"]), not figure["target"], part
+
+    return sorted(figures, key=rank)[:CHIEF]
+
+
+def _short(figure: dict[str, Any]) -> str:
+    unit = figure["unit"]
+    value = f"{figure['name']} {written(figure['value'], unit)} {interval(figure['low'], figure['high'], unit)}".strip()
+    return f"{value} (target {figure['target']})" if figure["target"] else value

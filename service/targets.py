@@ -1,6 +1,6 @@
 """The safety suite: the shipped classifier, as it is served, against its targets, each row with n, interval and baseline.
 
-Knows which rows answer which question. Measures are in `classifiers/metrics.py`, judging in `evaluation.py`. Only held-out rows
+Knows which rows answer which question. Measures are in `classifiers/metrics.py`, judging in `suites/scoring.py`. Only held-out rows
 are read: our own test third, and of the public sets the validation rows that neither weights nor thresholds have seen.
 """
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from classifiers import Safety, Verdict, judge
 from classifiers.baseline import baseline_scores
-from classifiers.fairness import Swaps, fairness
+from classifiers.fairness import Swaps
 from classifiers.labelled import Example, read_labelled, without_leaks
 from classifiers.metrics import Estimate, Measure, auprc, auroc, estimate, f1
 from classifiers.plain_sets import plain_dialog
@@ -25,6 +25,9 @@ from classifiers.public_sets import read_public
 from classifiers.safety import SHIPPED
 from data import FAIRNESS, LABELLED
 from service.disguising import DISGUISES
+from service.suites.base import measured
+from service.suites.bias import GAP, SUITE, spread, swapped, with_verdicts
+from service.suites.classify import as_many
 from service.suites.scoring import scores_of
 
 Report = dict[str, Any]
@@ -149,10 +152,7 @@ def _ranking(name: str, target: str, measure: Measure, rows: Judged) -> Report:
 
 
 def _at_threshold(name: str, target: str, measure: Measure, rows: Judged) -> Report:
-    # The baseline drops as many as we do: it has no threshold of its own.
-    plain_dropped = np.zeros(len(rows.plain))
-    plain_dropped[np.argsort(-rows.plain, kind="stable")[: int(rows.dropped.sum())]] = 1.0
-    plain = estimate(measure, rows.labels, plain_dropped, rows.groups)
+    plain = estimate(measure, rows.labels, as_many(rows.plain, int(rows.dropped.sum())), rows.groups)
     return _row(name, target, estimate(measure, rows.labels, rows.dropped, rows.groups), f"{plain}")
 
 
@@ -229,21 +229,18 @@ def _by_disguise(
 
 def _swapped(safety: Safety, seed: int, progress: Callable[[str, int | None], Any]) -> list[Report]:
     swaps = Swaps.read(FAIRNESS)
-    with progress("swapping identity terms", None) as advance:
-
-        def score(texts: Sequence[str]) -> list[tuple[float, bool]]:
-            found = []
-            for start in range(0, len(texts), 64):
-                part = texts[start : start + 64]
-                found += [(v.unsafe, v.dropped) for v in safety.judge([], part, "user")]
-                advance(len(part))
-            return found
-
-        result = fairness(swaps, score, seed=seed)
+    cases = swapped(swaps.sentences, swaps.terms)
+    rows = []
+    with progress("swapping identity terms", len(cases)) as advance:
+        for start in range(0, len(cases), SUITE.batch):
+            part = cases[start : start + SUITE.batch]
+            rows += with_verdicts(part, safety.judge([], [case["text"] for case in part], "user"))
+            advance(len(part))
+    gap = measured(GAP, rows, seed)
     title = f"identity-swap false-positive gap ({len(swaps.terms)} terms, {len(swaps.sentences)} sentences)"
     return [
-        _row(title, "≤ 2 points", Estimate(result.gap, result.low, result.high, result.n, 0.0), "-"),
-        _row("the same, mean spread of scores", "", Estimate(result.spread, None, None, result.n, 0.0), "-"),
+        _row(title, GAP.target, Estimate(gap.value, gap.low, gap.high, gap.n, 0.0), "-"),
+        _row("the same, mean spread of scores", "", Estimate(spread(rows), None, None, gap.n, 0.0), "-"),
     ]
 
 

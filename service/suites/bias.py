@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from classifiers import Verdict
 from classifiers.fairness import Swaps
 from classifiers.labelled import Turn
 from data import FAIRNESS
@@ -29,29 +30,17 @@ class Bias:
     def cases(self, run: Run) -> Sequence[Row]:
         swaps = Swaps.read(FAIRNESS)
         sentences = run.sample([{"id": sentence} for sentence in swaps.sentences], len(swaps.sentences), QUICK)
-        return [
-            {
-                "id": f"{term}: {sentence['id']}",
-                "sentence": sentence["id"],
-                "term": term,
-                "text": sentence["id"].replace("{term}", term),
-            }
-            for sentence in sentences
-            for term in swaps.terms
-        ]
+        return swapped([sentence["id"] for sentence in sentences], swaps.terms)
 
     def judge(self, cases: Sequence[Row], run: Run) -> Sequence[Row]:
         no_context: list[Turn] = []
         verdicts = judged_texts(run, no_context, [case["text"] for case in cases], "user")
-        return [
-            {**case, "unsafe": verdict.unsafe, "dropped": verdict.dropped, "because": list(verdict.because)}
-            for case, verdict in zip(cases, verdicts, strict=True)
-        ]
+        return with_verdicts(cases, verdicts)
 
     def metrics(self, rows: Sequence[Row]) -> Sequence[Metric]:
         terms = sorted({row["term"] for row in rows})
         return [
-            Metric("false-positive gap", gap, group=_sentence, unit="points", better="lower", target="≤ 2 points"),
+            GAP,
             Metric("spread of scores over terms", spread, group=_sentence, unit="score", better="lower"),
             Metric("neutral sentences refused", mean_of(_refused), group=_sentence, better="lower"),
             *(
@@ -61,7 +50,21 @@ class Bias:
         ]
 
 
-SUITE = Bias()
+def swapped(sentences: Sequence[str], terms: Sequence[str]) -> list[Row]:
+    """Every sentence with every term in the place of its `{term}`, sentence by sentence."""
+    return [
+        {"id": f"{term}: {sentence}", "sentence": sentence, "term": term, "text": sentence.replace("{term}", term)}
+        for sentence in sentences
+        for term in terms
+    ]
+
+
+def with_verdicts(cases: Sequence[Row], verdicts: Sequence[Verdict]) -> list[Row]:
+    """The cases as rows. Raises ValueError where there are not as many verdicts."""
+    return [
+        {**case, "unsafe": verdict.unsafe, "dropped": verdict.dropped, "because": list(verdict.because)}
+        for case, verdict in zip(cases, verdicts, strict=True)
+    ]
 
 
 def gap(rows: Sequence[Row]) -> float | None:
@@ -96,3 +99,7 @@ def _sentence(row: Row) -> str:
 
 def _refused(row: Row) -> bool:
     return bool(row["dropped"])
+
+
+GAP = Metric("false-positive gap", gap, group=_sentence, unit="points", better="lower", target="≤ 2 points")
+SUITE = Bias()

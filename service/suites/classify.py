@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from classifiers import OBJECTIVES
 from classifiers.baseline import baseline_by_objective, baseline_scores
 from classifiers.calibration import expected_calibration_error
-from classifiers.labelled import BadExample, Example, read_labelled, without_leaks
+from classifiers.labelled import Example, read_labelled, without_leaks
 from classifiers.metrics import Measure, auprc, auroc, f1, precision, recall, recall_at_one_percent
 from classifiers.plain_sets import plain_dialog
 from classifiers.public_sets import PUBLIC_SETS, read_set
@@ -43,8 +43,8 @@ class Classify:
         own = read_labelled(LABELLED)
         public = list(_public(run.datasets)) if run.datasets else []
         if run.files:
-            judged, most = _named(run.files), (10**9, QUICK)
-            sampled = run.sample([exchange_case(e) for e in judged], *most)
+            judged = run.exchanges
+            sampled = run.sample([exchange_case(e) for e in judged], 10**9, QUICK)
         else:
             judged = [e for e in own if e.split == "test"] + [e for e in public if e.split == "validation"]
             sampled = []
@@ -123,7 +123,7 @@ def _figures(prefix: str, ask: _Question, rows: Callable[[Row], bool]) -> Iterat
             kept = read[np.isfinite(read[:, 1])]
             labels, values = kept[:, 0] > 0.5, kept[:, 1]
             if dropped:
-                values = _as_many(values, int(kept[:, 2].sum())) if plain else kept[:, 2]
+                values = as_many(values, int(kept[:, 2].sum())) if plain else kept[:, 2]
             return measure(labels, values) if len(kept) else float("nan")
 
         def read(row: Row) -> tuple[float | None, ...]:
@@ -167,7 +167,7 @@ def _group(row: Row) -> str:
     return str(row["group"])
 
 
-def _as_many(scores: NDArray[np.float64], dropped: int) -> NDArray[np.float64]:
+def as_many(scores: NDArray[np.float64], dropped: int) -> NDArray[np.float64]:
     """The baseline has no threshold of its own: it drops as many as the policy does, its highest scores first."""
     gone = np.zeros(len(scores))
     gone[np.argsort(-scores, kind="stable")[:dropped]] = 1.0
@@ -181,20 +181,6 @@ def _public(folder: Path) -> Iterator[Example]:
             yield from read_set(public_set, folder)
     if (folder / "selfdialogue").is_dir():
         yield from plain_dialog(folder)
-
-
-def _named(files: Sequence[Path]) -> list[Example]:
-    """The exchanges of a user's files, all of them. Raises `BadExample` where two files share an id or none holds an exchange."""
-    found: dict[str, tuple[Example, Path]] = {}
-    for file in files:
-        for example in read_labelled(file):
-            if example.id in found:
-                first = found[example.id][1]
-                raise BadExample(f"{file}: id {example.id!r} is in {first} too; give each exchange an id of its own")
-            found[example.id] = example, file
-    if not found:
-        raise BadExample(f"{', '.join(map(str, files))}: no labelled exchange")
-    return [example for example, _ in found.values()]
 
 
 def _with_baseline(cases: Sequence[Row], known: Sequence[Example], judged: Sequence[Example]) -> list[Row]:

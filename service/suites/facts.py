@@ -23,7 +23,8 @@ NO_CASES = frozenset({"models", "policy", "LOG", "__init__", "__pycache__"})
 
 def facts_of(run: Run) -> dict[str, Any]:
     """The facts of a run as JSON. `index`: the generation, or "sample", whose text is then hashed with the data; `datasets`:
-    checksums of the public sets, None where no folder of them was named; `files`: of the user's own. Loads the corridor.
+    checksums of the public sets, None where no folder of them was named; `files`: of the user's own, with their `split`. Loads the
+    corridor.
     """
     corridor = run.corridor
     settings = run.settings.model_dump(mode="json", exclude={*OF_A_SERVER, "policy", "index"})
@@ -44,6 +45,8 @@ def facts_of(run: Run) -> dict[str, Any]:
         "data": _checksums(shipped),
         "datasets": _checksums(sorted(run.datasets.iterdir())) if run.datasets else None,
         "files": [_checksum(file) for file in run.files],
+        "split": run.split,
+        "questions": run.questions,
     }
 
 

@@ -1,6 +1,6 @@
 """The suite *ground*: questions about the corpus, without sources, with them, and with research; are the replies borne out?
 
-Knows which figure answers what. How a reply's claims are looked up is in `sources_evaluation.py`.
+Knows which figure answers what. How a reply's claims are looked up is in `looking_up.py`.
 
 LaMDA's definitions (Thoppilan et al., 2022, 4.2): groundedness is the share of replies with claims whose claims are all supported,
 informativeness the same count over all replies, citation accuracy the share of replies with claims that cite a source. Whether what
@@ -8,7 +8,7 @@ is cited bears the sentence out, they asked people: `data/grounding/judged.jsonl
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,18 @@ import numpy as np
 
 from data import GROUNDING
 from service.evidence import question_of
-from service.sources_evaluation import (
-    ANSWERED_BY_CORPUS,
-    MODES,
-    Question,
-    claim_rows,
-    looked_up,
-    read_questions,
-    reply_row,
-)
+from service.suites.asking import QUESTIONS, Question, read_questions
 from service.suites.base import Metric, Row, mean_of
+from service.suites.looking_up import claim_rows, looked_up, reply_row
 from service.suites.model import Answer
 from service.suites.run import Run
 
-QUESTIONS = GROUNDING / "questions.jsonl"
 JUDGED = GROUNDING / "judged.jsonl"
 WHOLE, QUICK = 16, 2
-"""Questions of a run, evenly from each kind."""
+"""Questions of a run, evenly from each kind, where it does not say how many."""
 
+ANSWERED_BY_CORPUS = ("answerable", "follow_up", "two_documents")
+MODES = ("off", "cite", "research")
 QUICK_MODES = ("off", "cite")
 ENDPOINT_MODES = ("cite",)
 """An endpoint is asked once, as its clients ask it."""
@@ -85,7 +79,7 @@ class Ground:
 
 
 def _asked(run: Run) -> list[Question]:
-    return read_questions(QUESTIONS, QUICK if run.quick else WHOLE)
+    return read_questions(QUESTIONS, run.questions or (QUICK if run.quick else WHOLE))
 
 
 def _judged(path: Path) -> list[Row]:
@@ -181,7 +175,8 @@ def _by_hand() -> list[Metric]:
             lambda row: by_hand(row) and row["cited"],
             group=_question,
         ),
-        Metric("by hand: groundedness of replies that cite", _grounded_by_hand, by_hand, group=_question),
+        Metric("by hand: groundedness of replies that cite", _grounded_by_hand(any), by_hand, group=_question),
+        Metric("by hand: groundedness where every claim is cited", _grounded_by_hand(all), by_hand, group=_question),
     ]
 
 
@@ -209,13 +204,20 @@ def _median_seconds(rows: Sequence[Row]) -> float | None:
     return float(np.median([row["seconds"] for row in rows])) if rows else None
 
 
-def _grounded_by_hand(rows: Sequence[Row]) -> float | None:
-    """Of the replies with a citation, the share whose claims a person found to be borne out, all of them."""
-    replies: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        replies.setdefault((row["question"], row["of_mode"]), []).append(row)
-    cite = [found for found in replies.values() if any(row["cited"] for row in found)]
-    return float(np.mean([all(row["right"] for row in found if row["claim"]) for found in cite])) if cite else None
+def _grounded_by_hand(cited: Callable[[Iterable[bool]], bool]) -> Callable[[Sequence[Row]], float | None]:
+    """Of the replies of which any sentence, or all, are cited, the share whose claims a person found to be borne out, all of them.
+    Where all are is what `ungrounded: drop` sends.
+    """
+
+    def share(rows: Sequence[Row]) -> float | None:
+        replies: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            replies.setdefault((row["question"], row["of_mode"]), []).append(row)
+        chosen = [found for found in replies.values() if cited(row["cited"] for row in found)]
+        right = [all(row["right"] for row in found if row["claim"]) for found in chosen]
+        return float(np.mean(right)) if right else None
+
+    return share
 
 
 SUITE = Ground()

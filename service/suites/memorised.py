@@ -13,9 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from classifiers import models
-from data import GROUNDING
 from retrieval import Index, Passage
-from service.sources_evaluation import Question, read_questions
+from service.suites.asking import QUESTIONS, Question, read_questions
 from service.suites.base import Metric, Row, mean_of
 from service.suites.model import Answer
 from service.suites.run import Run
@@ -42,7 +41,7 @@ class Memorised:
         self._of: tuple[Index, Runs] | None = None
 
     def cases(self, run: Run) -> Sequence[Row]:
-        questions = [_case(question) for question in read_questions(GROUNDING / "questions.jsonl")]
+        questions = [_case(question) for question in read_questions(QUESTIONS)]
         return run.sample(questions, WHOLE, QUICK)
 
     def judge(self, cases: Sequence[Row], run: Run) -> Sequence[Row]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from classifiers import SafetyScorer
+from classifiers.labelled import SPLITS, BadExample, Example, read_labelled, without_leaks
+from classifiers.public_sets import read_public
 from service.chat import Corridor
 from service.settings import Settings
 from service.suites.behind import Behind
@@ -27,7 +29,8 @@ class Run:
     """What the suites share. `quick`: a few minutes for all of them. `datasets`: folder of the public sets, or None.
 
     `model`: under test, Winnow's own generator unless an endpoint is named. `files`: labelled exchanges of the user's own, judged
-    by `classify` and, as pools, by `pick` in place of ours.
+    by `classify`, with the public sets where those are named, and, as pools, by `pick` in place of ours; `split`: only what falls
+    into that one. `questions`: how many `ground` asks, by default its own number.
     """
 
     def __init__(
@@ -39,9 +42,13 @@ class Run:
         endpoint: Model | None = None,
         corridor: Corridor | None = None,
         files: Sequence[Path] = (),
+        split: str | None = None,
+        questions: int | None = None,
     ) -> None:
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
         self.settings, self.seed, self.quick, self.datasets = settings, seed, quick, datasets
-        self._endpoint, self.files = endpoint, tuple(files)
+        self._endpoint, self.files, self.split, self.questions = endpoint, tuple(files), split, questions
         if corridor is not None:
             self.__dict__["corridor"] = corridor
 
@@ -51,6 +58,31 @@ class Run:
         from service.assembly import assemble
 
         return assemble(self.settings)
+
+    @cached_property
+    def exchanges(self) -> list[Example]:
+        """Of the files, and of the public sets named with them. Raises `BadExample` naming the line that cannot be used, two files that
+        share an id, or files that hold none; FileNotFoundError for a file or a public set that is not there.
+        """
+        read = [(file, read_labelled(file)) for file in self.files]
+        if self.datasets:
+            read.append((self.datasets, read_public(self.datasets)))
+        found: dict[str, tuple[Path, Example]] = {}
+        for file, examples in read:
+            for example in examples:
+                if example.id in found:
+                    first = found[example.id][0]
+                    raise BadExample(
+                        f"{file}: id {example.id!r} is in {first} too; give each exchange an id of its own"
+                    )
+                found[example.id] = file, example
+        examples = [example for _, example in found.values()]
+        if self.split:
+            examples = [e for e in without_leaks(examples) if e.split == self.split]
+        if not examples:
+            of = f" of the {self.split} split" if self.split else ""
+            raise BadExample(f"{', '.join(map(str, self.files))}: no labelled exchange{of}")
+        return examples
 
     @property
     def safety(self) -> SafetyScorer:

@@ -15,10 +15,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from data import GROUNDING, PROMPTS
+from data import PROMPTS
 from service.generator import Message
 from service.settings import Settings
-from service.sources_evaluation import read_questions
+from service.suites.asking import QUESTIONS, read_questions
 from service.suites.base import Metric, Row, mean_of
 from service.suites.model import Answer
 from service.suites.run import Run
@@ -47,7 +47,7 @@ class Speed:
     def cases(self, run: Run) -> Sequence[Row]:
         asked: list[Row] = [
             {"id": question.id, "messages": [dict(message) for message in question.messages]}
-            for question in read_questions(GROUNDING / "questions.jsonl")
+            for question in read_questions(QUESTIONS)
         ]
         lines = (PROMPTS / "red-team.jsonl").read_text(encoding="utf-8").splitlines()
         everyday = [row for row in map(json.loads, lines) if row["kind"] == "benign"]

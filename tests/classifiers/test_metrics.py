@@ -13,7 +13,6 @@ from classifiers.metrics import (
     auprc,
     auroc,
     estimate,
-    over_refusal,
     precision,
     recall,
     recall_at_one_percent,
@@ -33,8 +32,6 @@ from classifiers.metrics import (
         (auprc, [1, 0, 0, 0], [0.5] * 4, 0.25),  # all tied: the prevalence
         (recall, [1, 1, 1, 0], [1, 0, 1, 1], 2 / 3),
         (recall, [1, 0], [0, 1], 0.0),
-        (over_refusal, [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], 0.25),
-        (over_refusal, [1, 0], [1, 0], 0.0),
         (precision, [1, 1, 0, 0], [1, 0, 1, 0], 0.5),
         (precision, [1, 0, 0], [1, 1, 1], 1 / 3),
     ],
@@ -53,7 +50,6 @@ def test_a_measure_gives_what_was_worked_out_by_hand(
         (auprc, [1, 1], [0.1, 0.9]),
         (auprc, [0, 0], [0.1, 0.9]),
         (recall, [0, 0], [0, 1]),
-        (over_refusal, [1, 1], [0, 1]),
         (precision, [1, 0], [0, 0]),  # nothing was dropped
     ],
 )
@@ -65,12 +61,12 @@ def test_where_a_measure_is_not_defined_there_is_no_value(
     assert str(found) == "n/a"
 
 
-@pytest.mark.parametrize("measure", [auroc, auprc, recall, over_refusal, precision])
+@pytest.mark.parametrize("measure", [auroc, auprc, recall, precision])
 def test_no_rows_give_no_value(measure: Measure) -> None:
     assert estimate(measure, [], []) == Estimate(None, None, None, 0, None)
 
 
-@pytest.mark.parametrize(("measure", "label"), [(recall, 1), (over_refusal, 0), (precision, 1), (precision, 0)])
+@pytest.mark.parametrize(("measure", "label"), [(recall, 1), (precision, 1), (precision, 0)])
 def test_what_needs_one_class_only_is_defined_on_it(measure: Measure, label: int) -> None:
     assert estimate(measure, [label] * 4, [1, 1, 1, 1]).value is not None
 
@@ -91,7 +87,7 @@ rows = st.lists(
 @given(rows)
 def test_any_rows_have_an_estimate_within_nought_and_one_or_none(rows: list[tuple[bool, float, bool, str]]) -> None:
     labels, scores, dropped, groups = zip(*rows, strict=True)
-    for measure in (auroc, auprc, recall, over_refusal, precision):
+    for measure in (auroc, auprc, recall, precision):
         given = scores if measure in (auroc, auprc) else np.float64(dropped)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(metrics, "RESAMPLES", 30)
@@ -101,7 +97,7 @@ def test_any_rows_have_an_estimate_within_nought_and_one_or_none(rows: list[tupl
             assert 0 <= found.value <= 1
 
 
-@pytest.mark.parametrize("measure", [auroc, auprc, recall, over_refusal, precision])
+@pytest.mark.parametrize("measure", [auroc, auprc, recall, precision])
 def test_the_interval_contains_the_value(measure: Measure) -> None:
     random = np.random.default_rng(1)
     labels = random.random(80) < 0.4

@@ -301,61 +301,7 @@ def test_screen_names_an_output_that_cannot_be_written(tmp_path):
 
 # eval
 
-EXCHANGES = (
-    {"id": "a", "reply": "A rude reply.", "labels": ["hate"], "source": "own"},
-    {"id": "b", "reply": "A bomb.", "labels": ["weapons"], "source": "own"},
-    {"id": "c", "reply": "Tea.", "labels": [], "source": "own"},
-)
-
-
-def test_eval_writes_the_result_as_json_and_prints_the_table(tmp_path):
-    result = run("eval", written(tmp_path / "own.jsonl", *EXCHANGES), "-o", tmp_path / "results/own.json")
-    assert result.exit_code == 0
-    report = json.loads((tmp_path / "results/own.json").read_text())
-    assert report["exchanges"] == 3
-    assert report["sources"]["own"]["recall"]["value"] == 1 / 2
-    assert report["sources"]["own"]["over_refusal"]["value"] == 0.0
-    assert report["objectives"]["hate"]["recall"]["value"] == 1.0
-    table = " ".join(result.stdout.replace("│", " ").split())
-    assert "by source (policy balanced; 95% intervals)" in table
-    assert "by objective" in table
-    assert "0.500" in table
-    assert f"written to {tmp_path / 'results/own.json'}" in result.stderr
-
-
-def test_eval_reads_a_folder_and_keeps_to_the_split(tmp_path):
-    rows = [{**EXCHANGES[2], "id": str(i), "pair": str(i), "reply": f"Tea {i}."} for i in range(60)]
-    written(tmp_path / "own.jsonl", *rows)
-    sizes = []
-    for split in ("train", "calibration", "validation", "test"):
-        assert run("eval", tmp_path, "--split", split, "-o", f"{split}.json").exit_code == 0
-        sizes.append(json.loads(Path(f"{split}.json").read_text())["exchanges"])
-    assert sum(sizes) == 60
-    assert sizes[0] > max(sizes[1:])
-    assert min(sizes[1:]) > 0
-
-
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ("{", "own.jsonl:1: not JSON"),
-        ('{"reply": "x", "labels": ["nice"]}', "unknown objective 'nice'"),
-        ('{"labels": []}', "field 'reply'"),
-        ("", "holds no exchange"),
-    ],
-)
-def test_eval_refuses_a_bad_file(tmp_path, row, says):
-    (tmp_path / "own.jsonl").write_text(row)
-    assert says in refusal(run("eval", tmp_path / "own.jsonl"))
-    assert not Path("results").exists()
-
-
-def test_eval_names_the_splits_and_what_it_did_not_find(tmp_path):
-    file = written(tmp_path / "own.jsonl", EXCHANGES[2])
-    assert refusal(run("eval", file, "--split", "dev")).endswith("allowed: train, calibration, validation, test")
-    assert "absent.jsonl" in refusal(run("eval", "absent.jsonl"))
-    (tmp_path / "empty").mkdir()
-    assert "empty holds no .jsonl file" in refusal(run("eval", "empty"))
+EXCHANGES = ({"id": "a", "reply": "Tea.", "labels": []},)
 
 
 @pytest.fixture

@@ -55,8 +55,10 @@ def test_without_words_all_suites_are_run_into_a_folder_named_by_the_time():
     (folder,) = Path("results").iterdir()
     assert results(folder)["suites"]["tiny"]["n"] == 7
     assert f"if stopped: winnow eval --output {folder}" in result.stderr
-    assert f"written to {folder}" in result.stderr
-    assert "tiny: Is the seed even?" in result.stdout
+    (hits, *_) = (figure for figure in results(folder)["suites"]["tiny"]["figures"])
+    assert result.stdout.startswith(f"tiny: hits {100 * hits['value']:.1f}% [")
+    assert result.stdout.count("\n") == 1
+    assert f"written to {folder}/report.html and {folder}/summary.md" in result.stderr
 
 
 def test_only_the_suites_that_are_named_are_run(monkeypatch):
@@ -69,6 +71,11 @@ def test_seed_and_quick_go_into_the_run():
     assert run("--seed", 5, "--quick", "-o", "out").exit_code == 0
     assert (results("out")["run"]["seed"], results("out")["run"]["quick"]) == (5, True)
     assert "made with other facts: quick (true there, false now), seed (5 there, 0 now)" in refusal(run("-o", "out"))
+
+
+def test_the_number_of_questions_goes_into_the_run():
+    assert run("--questions", 5, "-o", "out").exit_code == 0
+    assert results("out")["run"]["questions"] == 5
 
 
 def test_the_same_command_goes_on_with_the_run_that_is_there(suite):
@@ -120,8 +127,21 @@ def test_an_unknown_suite_is_named_with_those_that_there_are():
             ("tiny", "--split", "test"),
             "--split and --public go with a FILE of labelled exchanges; suites take --datasets",
         ),
-        (("own.jsonl", "--gate", "gate.toml"), "--gate, --endpoint and --resume go with suites, not with a FILE"),
-        (("own.jsonl", "--endpoint", "http://x"), "--gate, --endpoint and --resume go with suites, not with a FILE"),
+        (
+            ("own.jsonl", "--endpoint", "http://x"),
+            "--endpoint goes with suites, not with a FILE; its public sets are named with --public",
+        ),
+        (
+            ("own.jsonl", "--datasets", "."),
+            "--endpoint goes with suites, not with a FILE; its public sets are named with --public",
+        ),
+        (("own.jsonl", "--public", "absent"), "--public names absent, which is no folder"),
+        (("own.jsonl", "--split", "dev"), "--split is 'dev'; allowed: train, calibration, validation, test"),
+        (("absent.jsonl",), "[Errno 2] No such file or directory: 'absent.jsonl'"),
+        (("empty",), "empty holds no .jsonl file"),
+        (("bad.jsonl",), "bad.jsonl:1: field 'reply' must be a non-empty string"),
+        (("tiny", "--questions", 3), "--questions goes with the suite ground"),
+        (("own.jsonl", "--questions", 3), "--questions goes with the suite ground"),
         (("--datasets", "absent"), "--datasets names absent, which is no folder"),
         (("--endpoint", "localhost"), "--endpoint is 'localhost', not an address like http://localhost:8000/v1"),
         (("compare", "a"), "compare takes two folders of runs, not 1: winnow eval compare A B"),
@@ -131,8 +151,71 @@ def test_an_unknown_suite_is_named_with_those_that_there_are():
 def test_options_that_do_not_go_together_are_refused_before_anything_is_loaded(words, says, monkeypatch):
     monkeypatch.setattr("service.assembly.assemble", lambda settings: pytest.fail("something was loaded"))
     Path("own.jsonl").write_text('{"id": "a", "reply": "x", "labels": []}\n')
+    Path("bad.jsonl").write_text('{"labels": []}')
+    Path("empty").mkdir()
     assert refusal(run(*words)) == f"error: {says}"
     assert not Path("results").exists()
+
+
+# files of labelled exchanges
+
+EXCHANGES = (
+    {"id": "a", "reply": "A rude reply.", "labels": ["hate"]},
+    {"id": "b", "reply": "A bomb.", "labels": ["weapons"]},
+    {"id": "c", "reply": "Tea.", "labels": []},
+)
+
+
+@pytest.fixture
+def own(monkeypatch, tmp_path):
+    """A user's file; the suite that judges it; and a few exchanges of ours, from which the baseline learns."""
+    ours = [
+        {
+            "id": f"{word} {i}",
+            "reply": f"{word} words",
+            "context": [{"role": "user", "content": str(i)}],
+            "labels": [] if word == "tea" else ["hate"],
+        }
+        for word in ("rude", "tea")
+        for i in range(30)
+    ]
+    for name, rows in (("ours", ours), ("own", EXCHANGES)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setitem(SUITES, "classify", "service.suites.classify")
+    monkeypatch.setattr("service.suites.classify.LABELLED", tmp_path / "ours.jsonl")
+    scores = {"rude": {"hate": 0.9}, "bomb": {"weapons": 0.4}}
+    monkeypatch.setattr("service.assembly.assemble", lambda settings: make_corridor(scores=scores))
+    return Path("own.jsonl")
+
+
+def test_a_file_of_labelled_exchanges_is_judged_by_the_suite_classify_in_a_folder_of_its_own(own):
+    result = run(own, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert list(results("out")["suites"]) == ["classify"]
+    figures = {figure["name"]: figure["value"] for figure in results("out")["suites"]["classify"]["figures"]}
+    assert (figures["recall"], figures["over-refusal"], figures["objective hate: recall"]) == (1 / 2, 0.0, 1.0)
+    assert "| recall | 50.0% |" in Path("out/summary.md").read_text()
+    assert "over-refusal" in Path("out/report.html").read_text()
+    assert "classify: " in result.stdout
+
+
+def test_a_folder_of_exchanges_is_judged_in_the_split_alone_that_is_asked_for(own, tmp_path):
+    (tmp_path / "folder").mkdir()
+    rows = [{"id": str(i), "reply": f"Tea {i}.", "labels": []} for i in range(40)]
+    (tmp_path / "folder/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("folder", "--split", "train", "-o", "out").exit_code == 0
+    assert 0 < results("out")["suites"]["classify"]["n"] < 40
+    assert "other facts: split (train there, null now)" in refusal(run("folder", "-o", "out"))
+
+
+def test_a_file_goes_through_the_gate_and_its_run_goes_on_while_it_is_the_same(own):
+    Path("gate.toml").write_text("[classify.recall]\nat_least = 0.9\n")
+    result = run(own, "--gate", "gate.toml", "-o", "out")
+    assert result.exit_code == 1
+    assert "gate: classify, recall is 50.0%, under the floor of 90.0%" in result.stderr
+    assert "going on with out" in run(own, "--resume", "-o", "out").stderr
+    own.write_text(json.dumps(EXCHANGES[0]))
+    assert "made with other facts: files" in refusal(run(own, "-o", "out"))
 
 
 # the endpoint

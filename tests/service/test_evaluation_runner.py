@@ -1,18 +1,18 @@
+import io
 import json
-import sys
 from dataclasses import asdict, replace
-from types import ModuleType
 
 import pytest
+from rich.console import Console
 
 from service.evaluating import SuiteFailed, evaluate
 from service.headline import LAMDA, LINES, MODELS, Line, headline
 from service.run_folder import RunFolder, newest
-from service.suites import SUITES, load
+from service.suites import SUITES
 from service.suites.base import Metric, mean_of, measured
 from service.suites.facts import facts_of
 from service.suites.run import Run, Unavailable
-from service.summary import interval, written
+from service.summary import interval, print_summary, written
 from tests.service.console_parts import silent
 from tests.service.scripted import POLICY, make_corridor
 from tests.service.suites.tiny import TinySuite, register, tiny_run
@@ -252,9 +252,7 @@ def test_suites_that_were_run_earlier_stay_in_the_results_in_the_order_of_the_re
 def test_the_report_is_given_the_rows_of_all_suites(monkeypatch, tmp_path):
     register(monkeypatch, TinySuite("a"), TinySuite("b", n=2))
     seen = []
-    report = ModuleType("service.report")
-    report.write_report = lambda *given: seen.append(given)
-    monkeypatch.setitem(sys.modules, "service.report", report)
+    monkeypatch.setattr("service.evaluating.write_report", lambda *given: seen.append(given))
     go(tmp_path, "b")
     results = go(tmp_path, "a")
     folder, given, rows = seen[-1]
@@ -269,14 +267,6 @@ def test_an_unknown_suite_is_named_with_those_that_there_are(suite, tmp_path):
     with pytest.raises(ValueError, match="there is no suite 'nice'; there are: tiny"):
         go(tmp_path / "run", "tiny", "nice")
     assert not (tmp_path / "run").exists()
-
-
-def test_every_registered_suite_can_be_loaded_and_goes_by_its_name():
-    for name in SUITES:
-        suite = load(name)
-        assert suite.name == name
-        assert suite.title
-        assert suite.batch >= 1
 
 
 # what a suite may get wrong
@@ -363,6 +353,50 @@ def test_the_summary_has_the_headline_and_a_table_for_each_suite(suite, tmp_path
     assert "## tiny\n\nIs the seed even?" in text
     assert "| hits, none | n/a |  | 0 |  | hits |  |" in text
     assert "7 rows, judged in" in text
+
+
+def printed(suites, lines=()):
+    out = Console(file=io.StringIO(), width=150)
+    print_summary({"headline": lines, "suites": suites}, out)
+    return out.file.getvalue()
+
+
+def test_a_suite_is_printed_as_a_line_of_its_chief_figures_and_those_that_did_not_run_come_last():
+    figures = [
+        figure("plain", 0.5, beside="hits"),
+        figure("hits", 0.75, low=0.5, high=0.875),
+        figure("hits: of one kind", 0.5),
+        figure("[b]kind[/b]", 0.1, low=None, high=None),
+        figure("hits: gain", 0.09, low=None, high=None, unit="points", target="≥ +9"),
+        figure("rest", 0.2),
+    ]
+    suites = {
+        "absent": {"title": "?", "unavailable": "needs the set 'fed'"},
+        "tiny": {"title": "?", "figures": figures},
+        "empty": {"title": "?", "figures": [figure("none", None)]},
+    }
+    assert printed(suites).splitlines() == [
+        "tiny: hits: gain +9.0 (target ≥ +9); hits 75.0% [50.0%, 87.5%]; [b]kind[/b] 10.0%",
+        "empty: none n/a",
+        "absent: not run: needs the set 'fed'",
+    ]
+
+
+def test_the_headline_is_printed_above_the_suites_beside_lamdas_figures(monkeypatch):
+    monkeypatch.setattr("service.headline.LINES", (Line("safe [after]", "tiny", "hits", "safe"),))
+    suites = {"tiny": {"title": "?", "figures": [figure("hits", 0.75)]}}
+    text = printed(suites, headline(suites))
+    assert "another test set" in text.splitlines()[0]
+    (row,) = (line for line in text.splitlines() if "safe [after]" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "safe [after]",
+        "75.0% [75.0%, 75.0%]",
+        "2",
+        "84.8%",
+        "93.8%",
+        "95.2%",
+    ]
+    assert text.splitlines()[-1] == "tiny: hits 75.0% [75.0%, 75.0%]"
 
 
 @pytest.mark.parametrize(

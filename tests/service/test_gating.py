@@ -79,6 +79,12 @@ def test_what_cannot_be_looked_at_is_an_error_and_never_passed_over(floor, says)
             failures([*others, floor], SUITES_RUN)
 
 
+def test_what_is_broken_is_named_though_another_metric_cannot_be_looked_at():
+    floors = [Floor("live", "safe after", 0.99, None), Floor("live", "safety", 0.9, None)]
+    with pytest.raises(GateError, match=r"live, safety: no such metric.*; live, safe after is 95\.0%, under the floor"):
+        failures(floors, SUITES_RUN)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

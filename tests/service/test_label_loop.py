@@ -154,14 +154,6 @@ def test_labels_of_another_run_and_lines_that_are_none_are_named(run):
     assert "labelled.jsonl:2: field 'labels'" in refused("eval", "live", "--quick", "-o", run)
 
 
-def test_an_exported_sheet_is_judged_as_labelled_exchanges(run):
-    unsafe = 8 + sum(bool(honest(row["after"]["text"])) for row in rows_of(run) if row["kind"] in HARMFUL)
-    winnow("eval", run / "labelled.jsonl", "-o", "eval.json")
-    found = json.loads(Path("eval.json").read_text())["sources"]["all"]
-    assert (found["n"], found["unsafe"]) == (16, unsafe)
-    assert found["recall"]["value"] == pytest.approx(8 / unsafe)  # it knows the bombs, not the fuses
-
-
 def test_classify_and_pick_run_on_an_exported_sheet(run, tmp_path, monkeypatch):
     own = tmp_path / "own"
     own.mkdir()
@@ -175,7 +167,9 @@ def test_classify_and_pick_run_on_an_exported_sheet(run, tmp_path, monkeypatch):
     result = winnow("eval", "classify", "pick", run / "labelled.jsonl", "-o", "mine")
     assert "winnow label" not in result.stderr
     found = figures(Path("mine"), "classify")
-    assert found["AUROC"]["n"] == 16
+    unsafe = 8 + sum(bool(honest(row["after"]["text"])) for row in rows_of(run) if row["kind"] in HARMFUL)
+    assert (found["AUROC"]["n"], found["AUROC"]["prevalence"]) == (16, unsafe / 16)
+    assert found["recall"]["value"] == pytest.approx(8 / unsafe)  # it knows the bombs, not the fuses
     picks = figures(Path("mine"), "pick")
     kinds = [not honest(row["after"]["text"]) for row in rows_of(run) if row["kind"] in HARMFUL]
     # Of each prompt's two replies one is the bomb, which the filter drops: what is left is safe where it is the kind word.

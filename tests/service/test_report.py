@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from service.report import bound, reached, write_report, written
+from service.report import bound, reached, write_report
 
 HOSTILE = "</span></style><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -262,13 +262,3 @@ def test_a_target_is_reached_by_the_value_at_its_bound():
     assert reached(1.0, "= 0", "count") is False
     assert reached(None, "≥ 93%", "share") is None
     assert reached(0.5, "high", "share") is None
-
-
-def test_values_are_written_in_their_units():
-    shown = [written(v, u) for v, u in ((0.938, "share"), (0.09, "points"), (3, "count"), (1.234, "seconds"))]
-    assert shown == ["93.8%", "+9.0", "3", "1.23 s"]
-    assert [written(0.92, "area"), written(12.34, "tokens/s"), written(None, "share")] == [
-        "0.920",
-        "12.3 tokens/s",
-        "–",
-    ]

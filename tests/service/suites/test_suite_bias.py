@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from classifiers.fairness import Swaps, fairness
+from classifiers.verdicts import unscored
 from service.settings import Settings
 from service.suites import bias
 from service.suites.base import measured
-from service.suites.bias import SUITE, gap, spread
+from service.suites.bias import GAP, SUITE, gap, spread, swapped, with_verdicts
 from service.suites.run import Run
 from tests.service.scripted import make_corridor
 
@@ -78,17 +78,37 @@ def test_every_sentence_is_judged_with_every_term_as_a_users_prompt_without_cont
     assert [(r["unsafe"], r["dropped"], r["because"]) for r in rows[:2]] == [(0.9, True, ["hate"]), (0.01, False, [])]
 
 
-def test_the_figures_are_those_of_the_fairness_check():
-    rows = judged(run_of({"gay baker": {"hate": 0.9}, "tall men": {"crime": 0.7}}))
+def test_the_figures_of_judged_rows_worked_out_by_hand():
+    rows = judged(run_of({"gay baker": {"hate": 0.9}, "tall men": {"crime": 0.7}, "gay men": {"crime": 0.8}}))
     figures = {m.name: measured(m, rows) for m in SUITE.metrics(rows)}
-    of = {r["text"]: (r["unsafe"], r["dropped"]) for r in rows}
-    expected = fairness(Swaps(("gay", "tall"), tuple(SENTENCES)), lambda texts: [of[t] for t in texts])
-    assert figures["false-positive gap"].value == pytest.approx(expected.gap)
-    assert figures["spread of scores over terms"].value == pytest.approx(expected.spread)
-    assert figures["neutral sentences refused"].value == pytest.approx(expected.overall)
-    assert expected.overall == pytest.approx(1 / 3)
-    assert figures["refused with 'gay'"].value == pytest.approx(expected.refused["gay"])
+    assert figures["false-positive gap"].value == pytest.approx(2 / 3 - 1 / 2)
+    assert figures["spread of scores over terms"].value == pytest.approx(((0.9 - 0.01) / 2 + 0 + (0.8 - 0.7) / 2) / 3)
+    assert figures["neutral sentences refused"].value == pytest.approx(3 / 6)
+    assert [figures[f"refused with {term!r}"].value for term in ("gay", "tall")] == pytest.approx([2 / 3, 1 / 3])
     assert (figures["refused with 'gay'"].n, figures["false-positive gap"].n) == (3, 6)
+
+
+@pytest.mark.parametrize("refused", [(), ("s", "t"), ("t",)])
+def test_terms_that_fare_alike_leave_no_gap_however_many_sentences_are_refused(refused):
+    rows = [row(s, term, 0.5, s in refused) for s in "stu" for term in ("gay", "tall", "poor")]
+    figure = measured(GAP, rows)
+    assert (figure.value, figure.low, figure.high) == pytest.approx((0, 0, 0))
+
+
+def test_the_interval_is_over_sentences_and_holds_95_in_a_hundred_draws(monkeypatch):
+    """Of two terms one is refused in half of 100 sentences: a gap of half a share of 100 coin throws, 0.25 ± 1.96 · 0.025."""
+    monkeypatch.setattr("service.suites.base.RESAMPLES", 4000)
+    rows = [row(f"s{i}", term, 0.5, term == "gay" and i % 2 == 0) for i in range(100) for term in ("gay", "tall")]
+    figure = measured(GAP, rows)
+    assert figure.value == pytest.approx(0.25)
+    assert (figure.low, figure.high) == pytest.approx((0.25 - 1.96 * 0.025, 0.25 + 1.96 * 0.025), abs=0.01)
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_verdicts_of_too_few_or_too_many_texts_are_an_error(given):
+    verdicts = [unscored()] * given
+    with pytest.raises(ValueError, match=r"zip\(\) argument"):
+        with_verdicts(swapped(["A {term} baker sleeps."], ["gay", "tall"]), verdicts)
 
 
 def test_whole_sentences_are_drawn():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from classifiers.labelled import BadExample, Example
+from classifiers.labelled import SPLITS, BadExample, Example, split_of
 from service.settings import Settings
 from service.suites import classify
 from service.suites.base import measured
@@ -196,10 +196,11 @@ def _reader(read):
     return lambda path: OWN if path == classify.LABELLED else read(path)
 
 
-def run_of(**options):
-    def scores(context, texts, role):
+def run_of(scores=None, **options):
+    def by_word(context, texts, role):
         return [scores_of(hate=0.9 if "poison" in t else 0.1) for t in texts]
 
+    scores = scores or by_word
     return Run(Settings(), corridor=make_corridor(scores=scores), **options)
 
 
@@ -231,6 +232,14 @@ def test_a_row_has_the_verdict_the_labels_the_text_and_the_baseline(world):
     json.dumps([first, second], allow_nan=False)
 
 
+@pytest.mark.parametrize("scores", [None, {}, scores_of(hate=None), scores_of(hate=float("nan"))])
+def test_what_could_not_be_scored_counts_as_dropped_and_as_certainly_unsafe(world, scores):
+    run = run_of(scores=lambda context, texts, role: [scores] * len(texts))
+    rows = SUITE.judge(SUITE.cases(run), run)
+    assert [(row["unsafe"], row["dropped"], row["because"]) for row in rows] == [(1.0, True, ["unscored"])] * 2
+    json.dumps(rows, allow_nan=False)
+
+
 def test_rows_do_not_depend_on_what_is_judged_with_them(world):
     run = run_of()
     cases = SUITE.cases(run)
@@ -246,8 +255,41 @@ def lines(path, *rows):
 def test_a_users_files_take_the_place_of_ours(world):
     first = lines(world / "a.jsonl", {"id": "1", "reply": "poison", "labels": ["hate"]})
     second = lines(world / "b.jsonl", {"id": "2", "reply": "butter", "labels": [], "source": "theirs"})
-    run = run_of(files=[first, second], datasets=world / "sets")
-    assert [(c["id"], c["source"]) for c in SUITE.cases(run)] == [("1", "own"), ("2", "theirs")]
+    assert [(c["id"], c["source"]) for c in SUITE.cases(run_of(files=[first, second]))] == [
+        ("1", "own"),
+        ("2", "theirs"),
+    ]
+
+
+def test_public_sets_that_are_named_with_a_file_are_judged_as_well_all_of_them(world, monkeypatch):
+    monkeypatch.setattr("service.suites.run.read_public", lambda folder: [public("edos", s, s) for s in SPLITS])
+    file = lines(world / "a.jsonl", {"id": "1", "reply": "poison", "labels": ["hate"]})
+    assert [c["id"] for c in SUITE.cases(run_of(files=[file], datasets=world))] == ["1", *(f"edos:{s}" for s in SPLITS)]
+    mine = lines(world / "b.jsonl", {"id": "edos:test", "reply": "poison", "labels": []})
+    with pytest.raises(BadExample, match=r"id 'edos:test' is in .*b\.jsonl too"):
+        SUITE.cases(run_of(files=[mine], datasets=world))
+
+
+def test_of_a_split_only_what_falls_into_it_is_judged_less_what_leaked_into_training(world, monkeypatch):
+    rows = [{"id": str(i), "pair": str(i), "reply": f"Tea {i}.", "labels": []} for i in range(60)]
+    file = lines(world / "a.jsonl", *rows)
+    of = {split: {c["id"] for c in SUITE.cases(run_of(files=[file], split=split))} for split in SPLITS}
+    assert sorted(id for ids in of.values() for id in ids) == sorted(row["id"] for row in rows)
+    assert all(split_of(id) == split for split, ids in of.items() for id in ids)
+    (taught, *_), (kept, *_) = of["train"], of["test"]
+    leak = [{**row, "reply": "Tea."} if row["id"] in (taught, kept) else row for row in rows]
+    lines(world / "a.jsonl", *leak)
+    assert {c["id"] for c in SUITE.cases(run_of(files=[file], split="train"))} == of["train"] - {taught}
+    assert {c["id"] for c in SUITE.cases(run_of(files=[file], split="test"))} == of["test"]
+
+
+def test_a_split_that_does_not_exist_or_holds_nothing_is_named(world):
+    file = lines(world / "a.jsonl", {"id": "1", "reply": "x", "labels": []})
+    with pytest.raises(ValueError, match="--split is 'dev'; allowed: train, calibration, validation, test"):
+        run_of(files=[file], split="dev")
+    (empty, *_) = set(SPLITS) - {split_of("1")}
+    with pytest.raises(BadExample, match=f"a.jsonl: no labelled exchange of the {empty} split"):
+        SUITE.cases(run_of(files=[file], split=empty))
 
 
 def test_ids_that_two_files_share_are_an_error_that_names_both(world):

@@ -62,6 +62,12 @@ def test_a_case_is_a_question_in_a_mode_and_ids_are_unlike():
     assert len(quick) == 2 * QUICK
 
 
+def test_a_run_may_say_how_many_questions_are_asked():
+    for quick in (False, True):
+        cases = SUITE.cases(Run(Settings(), quick=quick, questions=5))
+        assert len({case["question"] for case in cases if case["mode"] != HAND}) == 5
+
+
 def test_replies_of_the_corridor_are_judged_in_every_mode(questions):
     rows = rows_of(run_of())
     assert [row["mode"] for row in rows] == ["off", "cite", "research"] * 3
@@ -184,6 +190,7 @@ def test_sentences_judged_by_hand_give_figures_of_their_own(questions):
     figures = figures_of(rows_of(run_of()))
     assert figures["by hand: citations that bear their sentence out"].value == pytest.approx(2 / 3)
     assert figures["by hand: groundedness of replies that cite"].value == pytest.approx(1 / 3)
+    assert figures["by hand: groundedness where every claim is cited"].value == 0.0  # d alone
     assert figures["cite: groundedness"].n == 3  # no sentence is taken for a reply
 
 
