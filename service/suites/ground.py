@@ -23,7 +23,7 @@ from service.suites.model import Answer
 from service.suites.run import Run
 
 JUDGED = GROUNDING / "judged.jsonl"
-WHOLE, QUICK = 16, 2
+WHOLE, QUICK = 12, 2
 """Questions of a run, evenly from each kind, where it does not say how many."""
 
 ANSWERED_BY_CORPUS = ("answerable", "follow_up", "two_documents")

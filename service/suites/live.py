@@ -21,7 +21,7 @@ from service.suites.run import Run
 MAX_TOKENS = 48
 CANDIDATES, FEW = 8, 4
 """Candidates of one prompt; the smaller number in a quick run and of an endpoint."""
-WHOLE, QUICK = (70, 35), (4, 2)
+WHOLE, QUICK = (60, 30), (4, 2)
 """Prompts that invite harm, and benign ones."""
 
 

@@ -23,7 +23,7 @@ from service.suites.base import Metric, Row, mean_of
 from service.suites.model import Answer
 from service.suites.run import Run
 
-WHOLE, QUICK = 6, 2
+WHOLE, QUICK = 4, 2
 """Replies; half of them to questions that the sample corpus may answer, half to everyday prompts."""
 PHASES = ("generate", "screen", "rank", "ground")
 QUANTILES = {"P50": 0.5, "P95": 0.95, "P99": 0.99}
