@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|ground|eval|label|decisions|replay|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line, `winnow serve|chat|screen|...`. Reads options, hands over, prints; no logic."""
 
 import json
 from collections.abc import Callable

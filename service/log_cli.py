@@ -291,7 +291,7 @@ def _show(record: "Record", as_json: bool) -> None:
         scores = ", ".join(
             f"{name} {candidate.verdict.scores.get(name, 1.0):.3f}" for name in candidate.verdict.because
         )
-        cells = [
+        cells: list[str | Text] = [
             str(at),
             ranks.get(at, "-"),
             f"{candidate.verdict.unsafe:.3f}",

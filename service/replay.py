@@ -4,14 +4,14 @@ Knows verdicts, waves and fallbacks. Does not know how a new candidate would be 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from classifiers import Policy, SafetyScorer, Scores, Verdict, judge, unscored
 from classifiers.verdicts import UNSCORED
-from service.decisions import Judged, fallback_text
+from service.decisions import fallback_text
 from service.evidence import before_question, question_of
 from service.generator import Message
 from service.ranking import FINALISTS
@@ -127,12 +127,12 @@ class Replay:
         self._created = [min([*self._created, record.created]), max([*self._created, record.created])]
         self._policies[record.versions.get("policy", "")] += 1
         self._weights[record.versions.get("safety", "")] += 1
-        candidates = [
-            change
-            for at, (candidate, verdict) in enumerate(zip(record.candidates, found.candidates, strict=True))
-            if (change := self._change("candidates", candidate.verdict, verdict)) and candidate.said.characters
-            for change in [{"candidate": at, **change, **self._about(record, at)}]
-        ]
+        candidates = []
+        for at, (candidate, verdict) in enumerate(zip(record.candidates, found.candidates, strict=True)):
+            # A candidate that says nothing is never sent, whatever its scores.
+            change = self._change("candidates", candidate.verdict, verdict) if candidate.said.characters else None
+            if change:
+                candidates.append({"candidate": at, **change, **self._about(record, at)})
         question = self._change("questions", record.input_verdict, found.input)
         result = outcome(record, found, self._policy)
         self._replies[result.reply] += 1
@@ -155,8 +155,8 @@ class Replay:
             self.changes.append(row)
 
     def report(self, skipped: int = 0, weights: str | None = None) -> dict[str, Any]:
-        """The counts and every change, as JSON. `skipped`: decisions that were left out for want of words; `weights`: that scored again,
-        None for the stored scores. Of `replies` "open" are those of which the record does not tell; `why` they are not the same.
+        """The counts and every change, as JSON. `skipped`: decisions left out for want of words; `weights`: that scored again, None for
+        the stored scores. Of `replies` "open" are those of which the record does not tell; `why` they are not the same.
         """
         counts = {
             kind: {
@@ -221,16 +221,6 @@ class Replay:
         }
         words = record.texts.get(candidate.said.digest) if self._texts else None
         return about if words is None else {**about, "text": words}
-
-
-def without_scores(records: Iterable[Record], policy: Policy) -> str | None:
-    """The first objective of the policy that a record holds no score for; None where every one is there."""
-    for record in records:
-        for verdict in (record.input_verdict, *_verdicts(record)):
-            for name in policy.objectives:
-                if name not in verdict.scores and UNSCORED not in verdict.because:
-                    return name
-    return None
 
 
 def _rejudged(verdict: Verdict, policy: Policy, record: Record) -> Verdict:
