@@ -112,6 +112,10 @@ def replay(
             if rescore:
                 from classifiers import Safety
 
+                if not reader.holds_texts(start):
+                    raise CannotReplay(
+                        f"none of the {total} decisions holds texts (retain_texts), so nothing can be scored again"
+                    )
                 with console.status("loading the safety classifier"):
                     safety = Safety.load(chosen)
             with progress("replaying", total) as advance:
@@ -123,10 +127,6 @@ def replay(
                     else:
                         skipped += 1
                     advance(1)
-        if skipped == total:
-            raise CannotReplay(
-                f"none of the {total} decisions holds texts (retain_texts), so nothing can be scored again"
-            )
         report = found.report(skipped, safety.version if safety else None)
         if output is not None:
             output.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

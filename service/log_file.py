@@ -146,6 +146,12 @@ class LogReader:
         where, values = _where(since, objective, all_dropped)
         return int(self._rows(f"SELECT count(*) FROM decisions d {where}", values)[0][0])
 
+    def holds_texts(self, since: float | None = None) -> bool:
+        """Whether the words of any decision were retained."""
+        where, values = _where(since, None, False)
+        texts = "EXISTS (SELECT 1 FROM texts t WHERE t.decision = d.number)"
+        return bool(self._rows(f"SELECT 1 FROM decisions d {where} AND {texts} LIMIT 1", values))
+
     def decisions(
         self,
         since: float | None = None,
