@@ -18,6 +18,7 @@ from service import requests, wire
 from service.batch import screen_line
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
+from service.decision_log import DecisionLog, LogFailed
 from service.faults import describe
 from service.generator import PromptTooLong, Sampling
 from service.grounding import ground_line
@@ -37,15 +38,21 @@ class Refused(ValueError):
 
 
 def create_app(corridor: Corridor) -> FastAPI:
-    """The web application around a loaded corridor. A new index in its folder is taken up between two requests."""
+    """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
+
+    Raises `log_file.LogUnreadable`, OSError where the settings name a decision log that cannot be written.
+    """
     settings = corridor.settings
     live = Live(corridor)
     worker = Worker(settings.max_queue)
+    decision_log = DecisionLog.of(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         worker.close()
+        if decision_log:
+            await asyncio.to_thread(decision_log.close)
 
     app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -56,6 +63,8 @@ def create_app(corridor: Corridor) -> FastAPI:
         wants = _wants(request, corridor)
         messages = [message.plain() for message in request.messages]
         decision = await worker.run(lambda: live.current().reply(messages, wants))
+        if decision_log:
+            await decision_log.keep(decision, messages, wants)
         if not request.stream:
             return JSONResponse(wire.completion(decision, corridor.policy, request.explain))
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -132,6 +141,7 @@ def create_app(corridor: Corridor) -> FastAPI:
                 **({"warning": live.warning} if live.warning else {}),
             },
             "tools": corridor.toolset.installed,
+            **({"decision_log": decision_log.state()} if decision_log else {}),
         }
 
     return app
@@ -200,6 +210,11 @@ def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
         return answer(429, str(error), None, "queue_full", {"Retry-After": "5"})
+
+    @app.exception_handler(LogFailed)
+    async def unlogged(_: Request, error: LogFailed) -> JSONResponse:
+        message = "the reply was held back: its decision could not be written to the decision log"
+        return answer(503, message, None, "decision_log_failed", {"Retry-After": "5"})
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:

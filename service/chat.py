@@ -10,7 +10,7 @@ from classifiers import Policy, QualityRater, Rated, SafetyScorer, Verdict
 from classifiers.labelled import Turn
 from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
-from service.decisions import Decision, Judged, Reply, chief_objective, unsupported
+from service.decisions import Decision, Judged, Reply, fallback_text, unsupported
 from service.evidence import before_question, look_up, question_of
 from service.generator import Candidate, Generator, Message, Sampling
 from service.ranking import cut_off, rank, settle
@@ -89,7 +89,8 @@ class Corridor:
         with clock("ground"):
             replies, held = self._replies(found.ranked, evidence, wants)
         record = tuple(replace(j, ungrounded=any(j is each for each in held)) for j in found.judged)
-        replies += [self._fallback(record, input_verdict if blocked else None)] * (wants.choices - len(replies))
+        fallback = fallback_text(record, self.policy, input_verdict if blocked else None)
+        replies += [Reply(fallback, "content_filter", 0, None, None)] * (wants.choices - len(replies))
         return Decision(
             id=f"chatcmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -106,6 +107,7 @@ class Corridor:
             ungrounded=wants.ungrounded,
             rounds=found.rounds,
             stopped=found.stopped,
+            ranked=tuple(next(i for i, j in enumerate(found.judged) if j is each) for each in found.ranked),
         )
 
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:
@@ -187,15 +189,6 @@ class Corridor:
         if wants.grounding == "off":
             return ((judged, None) for judged in ranked)
         return settle(ranked, lambda candidate: self._ground(candidate, evidence), wants.choices)
-
-    def _fallback(self, judged: Sequence[Judged], input_verdict: Verdict | None) -> Reply:
-        """The policy's own words: for want of a source, or of the objective that dropped the most, or that blocked the input."""
-        chief = input_verdict.because[0] if input_verdict else chief_objective(judged)
-        objective = self.policy.objectives.get(chief or "")
-        text = objective.fallback if objective else self.policy.fallback
-        if any(j.ungrounded for j in judged):
-            text = self.policy.ungrounded_fallback
-        return Reply(text, "content_filter", 0, None, None)
 
 
 def _turns(messages: Sequence[Message]) -> list[Turn]:

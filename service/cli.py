@@ -1,4 +1,4 @@
-"""The command line: `winnow serve|chat|screen|ground|eval|label|calibrate|index|train`. Reads options, hands over, prints; no logic."""
+"""The command line, `winnow serve|chat|screen|...`. Reads options, hands over, prints; no logic."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service import eval_command, label_cli
+from service import eval_command, label_cli, log_cli
 from service.console import console, plain_errors, progress, settings_of
 
 app = typer.Typer(
@@ -118,6 +118,12 @@ app.command("eval", epilog=eval_command.EXAMPLE)(eval_command.evaluate)
 
 
 app.command("label", epilog=label_cli.EXAMPLE)(label_cli.label)
+
+
+app.command("decisions", epilog=log_cli.DECISIONS_EXAMPLE)(log_cli.decisions)
+
+
+app.command("replay", epilog=log_cli.REPLAY_EXAMPLE)(log_cli.replay)
 
 
 @app.command(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from classifiers import OBJECTIVES, Rated, Verdict
+from classifiers import OBJECTIVES, Policy, Rated, Verdict
 from retrieval import Claim, Grounding
 from service.generator import Candidate
 
@@ -83,7 +83,8 @@ class Decision:
     """The record of one request. `seconds`: wall-clock time by phase. `input_verdict`: on the user's last turns.
 
     `ungrounded`: the policy on unsupported claims, "keep", "mark" or "drop". `rounds` and why they `stopped`: of research, where it
-    was asked for and a draft passed.
+    was asked for and a draft passed. `ranked`: the survivors by their places in `judged`, best first, before the sources of the first
+    few decided between them.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Decision:
     ungrounded: str = "mark"
     rounds: tuple[Round, ...] = ()
     stopped: str | None = None
+    ranked: tuple[int, ...] = ()
 
     @property
     def dropped(self) -> tuple[Judged, ...]:
@@ -125,3 +127,13 @@ def chief_objective(judged: Sequence[Judged]) -> str | None:
     """The objective that dropped the most; None when no objective did."""
     counts = {name: n for name, n in dropped_by(judged).items() if name in OBJECTIVES}
     return max(counts, key=lambda name: (counts[name], -OBJECTIVES.index(name))) if counts else None
+
+
+def fallback_text(judged: Sequence[Judged], policy: Policy, blocked: Verdict | None = None) -> str:
+    """The policy's own words where no candidate is sent: for want of a source, or of the objective that dropped the most, or of the one
+    by which the input is `blocked`.
+    """
+    if any(j.ungrounded for j in judged):
+        return policy.ungrounded_fallback
+    objective = policy.objectives.get((blocked.because[0] if blocked else chief_objective(judged)) or "")
+    return objective.fallback if objective else policy.fallback

@@ -52,6 +52,15 @@ class Settings(BaseSettings):
     )
     research_seconds: float = Field(60.0, gt=0, description="no round of research begins after so long")
 
+    decision_log: Path | None = Field(
+        None, description="SQLite file that every reply's decision is logged in; default: none"
+    )
+    durable: bool = Field(False, description="no reply leaves before its decision is on the disk; else a moment after")
+    retain_texts: bool = Field(
+        False, description="log what users, candidates and replies say, dropped ones too; else digests and lengths"
+    )
+    retention_days: float = Field(30, ge=0, description="days that a logged decision is kept; 0: for good")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -83,6 +83,7 @@ OUT_OF_RANGE = [
     ("evidence_relevance", 0),
     ("evidence_relevance", 1.1),
     ("research_seconds", 0),
+    ("retention_days", -1),
 ]
 
 
