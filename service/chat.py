@@ -62,7 +62,7 @@ class Corridor:
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.
 
-        Raises `PromptTooLong`.
+        Raises `PromptTooLong`, `GeneratorFailed`.
         """
         clock = Clock()
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
@@ -103,6 +103,7 @@ class Corridor:
             ungrounded=wants.ungrounded,
             rounds=found.rounds,
             stopped=found.stopped,
+            asked=waves.asked,
         )
 
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:

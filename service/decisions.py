@@ -81,7 +81,7 @@ class Decision:
     """The record of one request. `seconds`: wall-clock time by phase. `input_verdict`: on the user's last turns.
 
     `ungrounded`: the policy on unsupported claims, "keep", "mark" or "drop". `rounds` and why they `stopped`: of research, where it
-    was asked for and a draft passed.
+    was asked for and a draft passed. `asked`: how many candidates the generator was asked for; of an upstream server fewer may come.
     """
 
     id: str
@@ -99,6 +99,7 @@ class Decision:
     ungrounded: str = "mark"
     rounds: tuple[Round, ...] = ()
     stopped: str | None = None
+    asked: int = 0
 
     @property
     def dropped(self) -> tuple[Judged, ...]:

@@ -193,6 +193,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
             "output": moderation_block(verdicts, policy, model),
         },
         "winnow": {
+            "asked": decision.asked,
             "sampled": len(decision.judged),
             "with_evidence": sum(j.with_evidence for j in decision.judged),
             "dropped": len(decision.dropped),
@@ -228,7 +229,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
                     }
                     for r in j.verdict.reasons
                 ],
-                "mean_log_likelihood": j.candidate.mean_log_likelihood,
+                "mean_log_likelihood": None if j.candidate.log_likelihood is None else j.candidate.mean_log_likelihood,
                 "with_evidence": j.with_evidence,
                 "attempt": j.attempt,
                 "round": j.round,
