@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from service.breaker import Breaker, Open
 from service.server_faults import (
@@ -89,8 +89,8 @@ class Client:
     """A server behind `url`, the address that OpenAI's clients call the base URL ("/v1" is added to a bare host).
 
     `named`: what the user calls the address, `key_named` the key. `quotes`: faults say what the server said, which may quote a text:
-    for a person at a terminal, not for logs and clients. `patient`: what was slow is asked for again. Raises ValueError for an address or a
-    key that is none. Safe to share between threads.
+    for a person at a terminal, not for logs and clients. `patient`: what was slow is asked for again. Raises ValueError for an address
+    or a key that is none. Safe to share between threads.
     """
 
     def __init__(
@@ -178,15 +178,17 @@ class Client:
         raise Refused(self.url, f"{known}; say with {option} which one is meant")
 
     def probe(self) -> ServerFault | None:
-        """Why the server cannot be used now; None where it answers. One short call for its list of models, past the circuit breaker."""
+        """Why the server cannot be used now; None where it answers, were it with an error: some keep no list of models, or a broken one.
+        One short call, past the circuit breaker.
+        """
         try:
             self._run(self._exchange("GET", MODELS, None, PROBE_SECONDS))
         except Refused as refusal:
             return refusal if refusal.status in (401, 403) else None
-        except Malformed:  # a server without a list may answer anything there
+        except Malformed:
             return None
         except ServerFault as fault:
-            return fault
+            return None if isinstance(fault, Unreachable) and fault.status == 500 else fault
         return None
 
     def text(self, choice: Json) -> str | None:
@@ -317,7 +319,8 @@ class Client:
 
     async def _call(self, method: str, path: str, body: Json | None, deadline: float) -> tuple[Json, float]:
         """The answer and the seconds that it took, those of failed attempts left out."""
-        by_chance = wait_exponential_jitter(initial=self._limits.first_pause, jitter=self._limits.first_pause)
+        first = self._limits.first_pause
+        by_chance = wait_exponential(multiplier=first) + wait_random(0, first)
 
         enough = stop_after_attempt(self._limits.retries + 1)
 
