@@ -113,7 +113,7 @@ class Client:
         self.left_out: set[str] = set()
         """Fields that the server refuses, and is spared."""
         self.heard: float | None = None
-        """When the server last answered, by `time.monotonic()`."""
+        """When the server answered, by `time.monotonic()`; None where it has not, or a call has failed since."""
         self._most: int | None = None
         """Choices that one call gives, once it has been seen to give fewer than were asked for."""
         self._limit = OLD_LIMIT
@@ -178,17 +178,20 @@ class Client:
         raise Refused(self.url, f"{known}; say with {option} which one is meant")
 
     def probe(self) -> ServerFault | None:
-        """Why the server cannot be used now; None where it answers, were it with an error: some keep no list of models, or a broken one.
-        One short call, past the circuit breaker.
+        """Why the server cannot be used now; None where it answers, were it with an error: some keep no list of models, or a broken
+        one. One short call, past the circuit breaker.
         """
         try:
             self._run(self._exchange("GET", MODELS, None, PROBE_SECONDS))
-        except Refused as refusal:
-            return refusal if refusal.status in (401, 403) else None
         except Malformed:
-            return None
+            pass
+        except (Refused, Unreachable) as fault:
+            denied = isinstance(fault, Refused) and fault.status in (401, 403)
+            if denied or (isinstance(fault, Unreachable) and fault.status != 500):
+                return fault
         except ServerFault as fault:
-            return None if isinstance(fault, Unreachable) and fault.status == 500 else fault
+            return fault
+        self.heard = time.monotonic()
         return None
 
     def text(self, choice: Json) -> str | None:
@@ -357,6 +360,9 @@ class Client:
                 return found, self.heard - began
         except Open as circuit:
             raise CircuitOpen(self.url, circuit) from None
+        except ServerFault:
+            self.heard = None
+            raise
         finally:
             self._slots.release()
 
