@@ -252,7 +252,9 @@ class Client:
             found = await self._several({**asked, "seed": seed}, n, deadline)
         except (Refused, Unreachable) as fault:
             # Servers without n say so in many ways; llama.cpp's answered 500 for long.
-            unsaid = isinstance(fault, Unreachable) or (fault.status in UNNAMED and fault.param in (None, "n"))
+            unsaid = isinstance(fault, Unreachable) or (
+                fault.status in UNNAMED and fault.param in (None, "n") and not fault.too_long
+            )
             if n == 1 or not unsaid or (isinstance(fault, Unreachable) and fault.status != 500):
                 raise
             try:
@@ -290,7 +292,8 @@ class Client:
                 body, seconds = await self._call("POST", CHAT, sent, deadline)
                 break
             except Refused as refusal:
-                if refusal.status in UNNAMED and refusal.param is None and "logprobs" in sent:
+                unsaid = refusal.status in UNNAMED and refusal.param is None and not refusal.too_long
+                if unsaid and "logprobs" in sent:
                     guessed_at, name = guessed_at or refusal, "logprobs"
                 elif refusal.param in (*SPARED, OLD_LIMIT) and refusal.param in sent:
                     name = refusal.param
@@ -406,7 +409,8 @@ class Client:
         with suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):
             error = json.loads(content)["error"]
             said = error if isinstance(error, str) else str(error.get("message", ""))
-            param, code = error.get("param"), error.get("code") or error.get("type")
+            param = error.get("param")
+            code = next((each for each in (error.get("code"), error.get("type")) if isinstance(each, str)), None)
         said = " ".join(said.split())[:300]
         if self._key:
             said = said.replace(self._key, "[key]")
@@ -418,13 +422,9 @@ class Client:
             return Busy(url, what, retry_after(response))
         if status >= 500:
             return Unreachable(url, what, retry_after(response), status)
-        return Refused(url, what, status, _word(param), _word(code), said)
+        return Refused(url, what, status, param if isinstance(param, str) else None, code, said)
 
 
 def is_winnow(listed: Sequence[Json]) -> bool:
     """Whether the models that a server lists are Winnow's."""
     return any(each.get("owned_by") == "winnow" for each in listed)
-
-
-def _word(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -4,6 +4,7 @@ Knows kinds of faults and their words. Their messages name server and field, and
 """
 
 import math
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from service.breaker import Open
 
 LONGEST_WISH = 60.0
 """Seconds that a server's own wish to wait is followed for."""
+
+TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|exceed_context", re.IGNORECASE)
 
 
 class ServerFault(ConnectionError):
@@ -62,6 +65,11 @@ class Refused(ServerFault):
     ) -> None:
         super().__init__(server, what)
         self.status, self.param, self.code, self.said = status, param, code, said
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the conversation is more than the server's model takes: each kind of server has its own words for it."""
+        return self.code == "context_length_exceeded" or bool(TOO_LONG.search(f"{self.code} {self.said}"))
 
 
 class CircuitOpen(ServerFault):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import math
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -43,8 +42,6 @@ PATIENCE = 5.0
 
 ROUNDED = 1e-3
 """How far above 0 a logarithm may be for want of exactness."""
-
-TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|exceed_context", re.IGNORECASE)
 
 
 class UpstreamGenerator:
@@ -110,7 +107,7 @@ class UpstreamGenerator:
         try:
             drawn = self.client.draw(asked, n, lambda i: seed_of(sampling.seed, i))
         except Refused as refusal:
-            if refusal.code == "context_length_exceeded" or TOO_LONG.search(f"{refusal.code} {refusal.said}"):
+            if refusal.too_long:
                 raise TooLongForUpstream(tokens) from None
             raise failure(refusal) from None
         except ServerFault as fault:
