@@ -24,7 +24,7 @@ def assemble(settings: Settings) -> Corridor:
     """Load everything that a reply needs.
 
     Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError, ValueError
-    (translator; upstream's address or key), `service.server_faults.ServerFault` (upstream without a model's name): all at start, so
+    (translator; upstream's address or key), ConnectionError (upstream without a model's name): all at start, so
     that no request meets them.
     """
     policy = load_policy(settings.policy)

@@ -61,7 +61,7 @@ class UpstreamGenerator:
     def connect(cls, settings: Settings, key: str | None) -> "UpstreamGenerator":
         """The upstream of the settings. A server that does not answer yet is waited for only where its model is not named.
 
-        Raises ValueError (address, key), `ServerFault` (no name, and the server does not tell one).
+        Raises ValueError (address, key), ConnectionError (no name, and the server does not tell one).
         """
         limits = Limits(
             connect=settings.upstream_connect_seconds,
@@ -77,8 +77,11 @@ class UpstreamGenerator:
                 name = client.only_model("--upstream-model NAME (setting upstream_model)")
             elif (fault := client.probe()) is not None:
                 log.warning("%s; requests are refused until it answers", fault)
-        except BaseException:
+        except BaseException as error:
             client.close()
+            if isinstance(error, ServerFault) and not isinstance(error, Refused):
+                hint = "start it first, or name its model with --upstream-model (setting upstream_model)"
+                raise ConnectionError(f"{error}; {hint}") from None
             raise
         return cls(client, name, settings.max_input_tokens)
 

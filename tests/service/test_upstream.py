@@ -555,7 +555,7 @@ def test_a_server_that_does_not_answer_yet_is_waited_for_where_its_model_is_name
     with closing(connected(url, upstream_model="m")) as made:
         assert "requests are refused until it answers" in caplog.text
         assert "cannot be reached" in made.unready()
-    with pytest.raises(ServerFault, match="cannot be reached"):
+    with pytest.raises(ConnectionError, match=r"cannot be reached.*name its model with --upstream-model"):
         connected(url)
 
 
