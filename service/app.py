@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.faults import describe
-from service.generator import PromptTooLong, Sampling
+from service.generator import Generator, GeneratorFailed, PromptTooLong, Sampling
 from service.grounding import ground_line
 from service.reloading import Live
 from service.settings import Settings
@@ -127,10 +128,13 @@ def create_app(corridor: Corridor) -> FastAPI:
         return {"status": "ok"}
 
     @app.get("/readyz")
-    async def readyz() -> dict[str, Any]:
+    async def readyz(response: Response) -> dict[str, Any]:
         index = (await asyncio.to_thread(live.current)).index
+        reason = await asyncio.to_thread(_unready, corridor.generator)
+        response.status_code = 503 if reason else 200
         return {
-            "status": "ready",
+            "status": "not ready" if reason else "ready",
+            **({"reasons": [reason]} if reason else {}),
             "generator": corridor.generator.name,
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
@@ -177,6 +181,12 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     )
 
 
+def _unready(generator: Generator) -> str | None:
+    """Why an upstream server cannot be asked now; None where it can, and of a local model."""
+    look = getattr(generator, "unready", None)
+    return look() if look else None
+
+
 def _add_error_envelope(app: FastAPI) -> None:
     def answer(
         status: int,
@@ -206,6 +216,12 @@ def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(PromptTooLong)
     async def too_long(_: Request, error: PromptTooLong) -> JSONResponse:
         return answer(400, f"messages: {error} (max_input_tokens)", "messages", "context_length_exceeded")
+
+    @app.exception_handler(GeneratorFailed)
+    async def failed(_: Request, error: GeneratorFailed) -> JSONResponse:
+        wait = error.retry_after
+        headers = None if wait is None else {"Retry-After": str(math.ceil(wait))}
+        return answer(error.status, str(error), None, error.code, headers)
 
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:

@@ -5,6 +5,7 @@ Knows where the parts come from. Does not know what they do.
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 from classifiers import Quality, Safety, Support, load_policy
@@ -12,8 +13,9 @@ from classifiers.models import cache_folder
 from data import CORPUS
 from retrieval import DamagedIndex, Index, Retrieval, Toolset, Translator, read_documents
 from service.chat import Corridor
-from service.generator import LocalGenerator
+from service.generator import Generator, LocalGenerator
 from service.settings import Settings
+from service.upstream import KEY, UpstreamGenerator
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,8 @@ def assemble(settings: Settings) -> Corridor:
     """Load everything that a reply needs.
 
     Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError, ValueError
-    (translator; a quality ranker trained with another safety classifier): all at start, so that no request meets them.
+    (translator; upstream's address or key; a quality ranker trained with another safety classifier), ConnectionError (upstream without a
+    model's name): all at start, so that no request meets them.
     """
     policy = load_policy(settings.policy)
     index = load_index(settings)
@@ -30,9 +33,16 @@ def assemble(settings: Settings) -> Corridor:
     safety = Safety.load(policy)
     quality = Quality.load(safety)
     support = Support.load()
-    generator = LocalGenerator.load(settings.model, settings.max_input_tokens)
+    generator = load_generator(settings)
     toolset = Toolset(translator=translator, retrieval=Retrieval(index))
     return Corridor(generator, safety, policy, index, settings, toolset, support, quality)
+
+
+def load_generator(settings: Settings) -> Generator:
+    """The upstream server of the settings; without one, the local model."""
+    if settings.upstream is None:
+        return LocalGenerator.load(settings.model, settings.max_input_tokens)
+    return UpstreamGenerator.connect(settings, os.environ.get(KEY))
 
 
 def load_index(settings: Settings) -> Index:

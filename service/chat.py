@@ -65,7 +65,7 @@ class Corridor:
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.
 
-        Raises `PromptTooLong`.
+        Raises `PromptTooLong`, `GeneratorFailed`.
         """
         clock = Clock()
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
@@ -108,6 +108,7 @@ class Corridor:
             rounds=found.rounds,
             stopped=found.stopped,
             ranked=tuple(next(i for i, j in enumerate(found.judged) if j is each) for each in found.ranked),
+            asked=waves.asked,
         )
 
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:

@@ -18,6 +18,14 @@ app = typer.Typer(
 )
 ModelOption = Annotated[str | None, typer.Option("--model", help="chat model, by name or path")]
 PolicyOption = Annotated[str | None, typer.Option("--policy", help="strict, balanced, permissive, or a policy file")]
+UpstreamOption = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream",
+        help="OpenAI-compatible server that the candidates come from; its key is read from WINNOW_UPSTREAM_KEY",
+    ),
+]
+UpstreamModelOption = Annotated[str | None, typer.Option("--upstream-model", help="model of the upstream server")]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="folder made by `winnow index`")]
 
 
@@ -28,6 +36,8 @@ def serve(
     model: ModelOption = None,
     policy: PolicyOption = None,
     index: IndexOption = None,
+    upstream: UpstreamOption = None,
+    upstream_model: UpstreamModelOption = None,
 ) -> None:
     """Answer chat requests over HTTP, in the OpenAI shapes."""
     import uvicorn
@@ -36,7 +46,15 @@ def serve(
         from service.app import create_app
         from service.assembly import assemble
 
-        settings = settings_of(host=host, port=port, model=model, policy=policy, index=index)
+        settings = settings_of(
+            host=host,
+            port=port,
+            model=model,
+            policy=policy,
+            index=index,
+            upstream=upstream,
+            upstream_model=upstream_model,
+        )
         with console.status("loading model, classifier and index"):
             corridor = assemble(settings)
         web = create_app(corridor)
@@ -49,13 +67,21 @@ def serve(
 
 
 @app.command(epilog="Example: winnow chat --policy strict")
-def chat(model: ModelOption = None, policy: PolicyOption = None, index: IndexOption = None) -> None:
+def chat(
+    model: ModelOption = None,
+    policy: PolicyOption = None,
+    index: IndexOption = None,
+    upstream: UpstreamOption = None,
+    upstream_model: UpstreamModelOption = None,
+) -> None:
     """Talk in the terminal; shows what was dropped and the sources."""
     with plain_errors():
         from service.assembly import assemble
         from service.terminal import converse
 
-        settings = settings_of(model=model, policy=policy, index=index)
+        settings = settings_of(
+            model=model, policy=policy, index=index, upstream=upstream, upstream_model=upstream_model
+        )
         with console.status("loading model, classifier and index"):
             corridor = assemble(settings)
         converse(corridor)

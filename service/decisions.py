@@ -84,7 +84,7 @@ class Decision:
 
     `ungrounded`: the policy on unsupported claims, "keep", "mark" or "drop". `rounds` and why they `stopped`: of research, where it
     was asked for and a draft passed. `ranked`: the survivors by their places in `judged`, best first, before the sources of the first
-    few decided between them.
+    few decided between them. `asked`: how many candidates the generator was asked for; of an upstream server fewer may come.
     """
 
     id: str
@@ -103,6 +103,7 @@ class Decision:
     rounds: tuple[Round, ...] = ()
     stopped: str | None = None
     ranked: tuple[int, ...] = ()
+    asked: int = 0
 
     @property
     def dropped(self) -> tuple[Judged, ...]:

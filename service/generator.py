@@ -27,18 +27,21 @@ class Candidate:
     """A sampled reply, before judgement.
 
     `log_likelihood` is the natural logarithm of the model's own probability of the sampled tokens (temperature 1, nothing cut
-    off), `tokens` their number, the end mark included. `finish_reason`: "stop" (end mark or stop string) or "length".
+    off), None where a server does not tell; `tokens` their number, the end mark included. `finish_reason`: "stop" (end mark or stop
+    string), "length", or "content_filter" (of an upstream server).
     """
 
     text: str
     tokens: int
-    log_likelihood: float
+    log_likelihood: float | None
     finish_reason: str
 
     @property
     def mean_log_likelihood(self) -> float:
-        """Length-normalised log-likelihood: natural logarithm a token, at most 0."""
-        return self.log_likelihood / max(self.tokens, 1)
+        """Length-normalised log-likelihood: natural logarithm a token, at most 0. 0 where none is known: of candidates of which none is
+        known, all are alike.
+        """
+        return (self.log_likelihood or 0.0) / max(self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,25 @@ class PromptTooLong(ValueError):
         self.tokens, self.limit = tokens, limit
 
 
+class GeneratorFailed(RuntimeError):
+    """No candidate can be had now. The message is for clients and logs: it quotes no text. `status` and `code`: of the answer over
+    HTTP; `retry_after`: seconds after which it may be tried again, None where waiting does not help.
+    """
+
+    def __init__(self, message: str, status: int, code: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.retry_after = status, code, retry_after
+
+
 class Generator(Protocol):
     """Whatever can draw candidates: a local model, an upstream server, a script in a test."""
 
     name: str
 
     def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
-        """`n` candidates for the next assistant turn. Raises `PromptTooLong`."""
+        """`n` candidates for the next assistant turn, or fewer, one at least, where not all came. Raises `PromptTooLong`,
+        `GeneratorFailed`.
+        """
         ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:

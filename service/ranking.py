@@ -107,5 +107,5 @@ def closeness(grounding: Grounding) -> float:
 
 
 def cut_off(candidate: Candidate) -> bool:
-    """Whether the candidate was stopped at the token limit."""
-    return candidate.finish_reason == "length"
+    """Whether the candidate was stopped before its end: at the token limit, or by an upstream server's own filter."""
+    return candidate.finish_reason != "stop"

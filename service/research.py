@@ -15,7 +15,7 @@ from retrieval import Claim, Grounding, Hit, Index, Passage, SupportScorer, Tool
 from service.clock import Clock
 from service.decisions import Judged, Round, unsupported
 from service.faults import describe
-from service.generator import Candidate, PromptTooLong
+from service.generator import Candidate, GeneratorFailed, PromptTooLong
 from service.ranking import closeness, merit, share
 from service.remembering import Remembered
 
@@ -142,7 +142,7 @@ class Research:
     """What the loop came to: every candidate, the survivors best first, every round, and why there was no further one.
 
     `stopped`: "supported" (every claim of the best candidate), "no claims", "nothing new", "rounds" (four were made), "time",
-    "too long" (no room for the evidence); None where nothing was looked for.
+    "too long" (no room for the evidence), "generator failed"; None where nothing was looked for.
     """
 
     judged: tuple[Judged, ...]
@@ -163,7 +163,7 @@ def research(
     """Looks up and samples again until every claim of the best candidate is supported or nothing new comes back.
 
     `draft`: the candidates so far and their survivors, one at least. `draw(passages, round)` samples with the passages in the
-    prompt and screens; it may raise `PromptTooLong`. `ground` gives the claims of a candidate; `rank` orders
+    prompt and screens; it may raise `PromptTooLong`, `GeneratorFailed`. `ground` gives the claims of a candidate; `rank` orders
     survivors. No round begins when `seconds` have passed: the one thing in a decision that depends on the machine's speed.
 
     Best is who has the largest share of claims supported, a contradicted one counting against it; of equals the safer by a tenth
@@ -206,6 +206,8 @@ def research(
                     drawn = _drawn(draw, evidence.shown(fresh), len(rounds) + 1)
                 except PromptTooLong:
                     stopped = "too long"
+                except GeneratorFailed:
+                    stopped = "generator failed"
             asked = _place(best, everyone)
             everyone += drawn
             with clock("rank"):

@@ -25,6 +25,24 @@ class Settings(BaseSettings):
         None, description="folder of an index made by `winnow index`; default: the sample corpus"
     )
 
+    upstream: str | None = Field(
+        None,
+        description="base URL of an OpenAI-compatible server that the candidates come from, instead of the model; "
+        "its key is read from WINNOW_UPSTREAM_KEY",
+    )
+    upstream_model: str | None = Field(
+        None, description="model of the upstream server; default: the one that it lists, where it lists one"
+    )
+    upstream_connect_seconds: float = Field(5.0, gt=0, description="time limit for a connection to the upstream")
+    upstream_read_seconds: float = Field(60.0, gt=0, description="time without a byte after which an upstream is slow")
+    upstream_seconds: float = Field(
+        120.0, gt=0, description="time limit for one draw of candidates from the upstream, retries included"
+    )
+    upstream_retries: int = Field(
+        2, ge=0, le=10, description="retries of a call that the upstream failed or refused as busy"
+    )
+    upstream_parallel: int = Field(8, ge=1, le=256, description="calls to the upstream side by side")
+
     translator: str | None = Field(
         None, description="translation model for the toolset, by path or cached name; default: none"
     )

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from service.chat import Corridor, Wants
 from service.decisions import Decision
-from service.generator import Message, PromptTooLong, Sampling
+from service.generator import GeneratorFailed, Message, PromptTooLong, Sampling
 from service.quoting import one_line, title_of
 from service.wire import citation_url
 
@@ -34,6 +34,10 @@ def converse(corridor: Corridor, console: Console | None = None) -> None:
         except PromptTooLong as error:
             out.print(f"[red]{escape(str(error))}; starting afresh[/]")
             messages.clear()
+            continue
+        except GeneratorFailed as error:
+            out.print(f"[red]{escape(str(error))}; say it again[/]")
+            messages.pop()
             continue
         messages.append({"role": "assistant", "content": decision.replies[0].text})
         show(decision, out)

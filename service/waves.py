@@ -11,7 +11,7 @@ from retrieval import Hit
 from service.clock import Clock
 from service.decisions import Judged
 from service.evidence import steered, with_evidence
-from service.generator import Candidate, Generator, Message, PromptTooLong, Sampling
+from service.generator import Candidate, Generator, GeneratorFailed, Message, PromptTooLong, Sampling
 
 MOST_ATTEMPTS = 2
 RESEARCH_SEED = 2**60
@@ -23,7 +23,7 @@ class Waves:
     """The candidates of one request. `screen` gives one verdict a text, in the conversation as the user sees it.
 
     `rate` gives each text that passed its rating, None where there is none. `candidates`: in the draft; a round of research draws half
-    as many. `attempts`: made at the draft so far.
+    as many. `attempts`: made at the draft so far. `asked`: candidates that the generator was asked for.
     """
 
     generator: Generator
@@ -36,31 +36,34 @@ class Waves:
     clock: Clock
     rate: Callable[[Sequence[str]], Sequence[Rated | None]] = lambda texts: [None] * len(texts)
     attempts: int = 0
+    asked: int = 0
 
     def draft(self, hits: Sequence[Hit]) -> list[Judged]:
         """Half of the candidates with the evidence, half without; when none passes, once more with the steering prompt.
 
-        Raises `PromptTooLong` when the conversation itself has no room.
+        Raises `PromptTooLong` when the conversation itself has no room, `GeneratorFailed` when no candidate comes.
         """
         judged: list[Judged] = []
         while self.attempts < MOST_ATTEMPTS and not any(j.kept for j in judged):
             try:
                 with self.clock("generate"):
                     drawn = self._halves(hits)
-            except PromptTooLong:
+            except (PromptTooLong, GeneratorFailed):
                 if not self.attempts:
                     raise
-                break  # there is no room for the steering prompt
+                break  # no room for the steering prompt, or nobody to answer it: what was judged has to do
             self.attempts += 1
             judged += self._screened(drawn, round=0)
         return judged
 
     def more(self, shown: Sequence[Hit], round: int) -> list[Judged]:
-        """A round of research, counted from 1: half as many candidates, all with this evidence. Raises `PromptTooLong`."""
+        """A round of research, counted from 1: half as many candidates, all with this evidence. Raises `PromptTooLong`,
+        `GeneratorFailed`.
+        """
         prompt = with_evidence(self._told(self.attempts - 1), shown)
         sampling = replace(self.sampling, seed=RESEARCH_SEED + 4 * self.seed + round - 1)
         with self.clock("generate"):
-            drawn = self.generator.sample(prompt, (self.candidates + 1) // 2, sampling)
+            drawn = self._sample(prompt, (self.candidates + 1) // 2, sampling)
         return self._screened([(candidate, True) for candidate in drawn], round)
 
     def _told(self, attempt: int) -> Sequence[Message]:
@@ -73,16 +76,27 @@ class Waves:
         drawn: list[tuple[Candidate, bool]] = []
         if informed:
             try:
-                found = self.generator.sample(
-                    with_evidence(told, hits), informed, replace(self.sampling, seed=seed + 1)
-                )
+                found = self._sample(with_evidence(told, hits), informed, replace(self.sampling, seed=seed + 1))
             except PromptTooLong:  # the conversation may still fit without the evidence
-                found = []
+                found, informed = [], 0
             drawn = [(candidate, True) for candidate in found]
-        if self.candidates > len(drawn):
-            plain = self.generator.sample(told, self.candidates - len(drawn), replace(self.sampling, seed=seed))
+        if self.candidates > informed:
+            try:
+                plain = self._sample(told, self.candidates - informed, replace(self.sampling, seed=seed))
+            except GeneratorFailed:
+                if not drawn:
+                    raise
+                plain = []  # some came
             drawn += [(candidate, False) for candidate in plain]
         return drawn
+
+    def _sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
+        self.asked += n
+        try:
+            return self.generator.sample(messages, n, sampling)
+        except PromptTooLong:
+            self.asked -= n
+            raise
 
     def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
         with self.clock("screen"):

@@ -194,6 +194,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
             "output": moderation_block(verdicts, policy, model),
         },
         "winnow": {
+            "asked": decision.asked,
             "sampled": len(decision.judged),
             "with_evidence": sum(j.with_evidence for j in decision.judged),
             "dropped": len(decision.dropped),
@@ -230,7 +231,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
                     for r in j.verdict.reasons
                 ],
                 "quality": asdict(j.rated) if j.rated else None,
-                "mean_log_likelihood": j.candidate.mean_log_likelihood,
+                "mean_log_likelihood": None if j.candidate.log_likelihood is None else j.candidate.mean_log_likelihood,
                 "with_evidence": j.with_evidence,
                 "attempt": j.attempt,
                 "round": j.round,

@@ -10,7 +10,7 @@ from service.suites.model import Model
 
 
 class Behind:
-    """A generator that asks a model for its replies. Nothing is known of their likelihood: all have the same, 0."""
+    """A generator that asks a model for its replies. Nothing is known of their likelihood."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -22,7 +22,7 @@ class Behind:
         Tokens are counted as words.
         """
         texts = self._model.candidates(messages, n, sampling.max_tokens, sampling.seed % 2**31)
-        return [Candidate(text.strip(), len(text.split()), 0.0, "stop") for text in texts]
+        return [Candidate(text.strip(), len(text.split()), None, "stop") for text in texts]
 
     def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
         """0 for each: an endpoint does not tell."""

@@ -240,6 +240,7 @@ def test_the_winnow_block_counts_and_cites():
     assert set(seconds) == {"screen", "generate", "rank", "ground"}
     assert all(isinstance(value, float) and value >= 0 for value in seconds.values())
     assert block == {
+        "asked": 6,
         "sampled": 6,
         "with_evidence": 3,
         "dropped": 2,

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+from contextlib import closing
 
 import pytest
 import torch
@@ -29,7 +31,9 @@ from service.assembly import assemble, load_index
 from service.chat import Wants
 from service.generator import LocalGenerator
 from service.settings import Settings
+from service.upstream import KEY
 from tests.service.scripted import ASKS_NOTHING, DOCUMENTS, INDEX
+from tests.service.serving import scripted
 
 
 def save_support(folder, width):
@@ -80,6 +84,30 @@ def test_whole_parts_make_a_corridor_that_answers(parts):
     assert corridor.safety.policy is corridor.policy
     assert corridor.generator.name == parts.model
     assert len(corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1)).replies) == 1
+
+
+def test_with_an_upstream_no_generator_is_loaded_and_its_replies_are_judged_here(parts, monkeypatch):
+    monkeypatch.setattr(LocalGenerator, "load", lambda *_: pytest.fail("the local generator was loaded"))
+    monkeypatch.setenv(KEY, "sk-secret")
+    said = {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}
+    with scripted(lambda path, body: (200, said if body else {"data": [{"id": "theirs"}]})) as (url, script):
+        corridor = assemble(parts.model_copy(update={"upstream": url}))
+        with closing(corridor.generator):
+            decision = corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1))
+    assert corridor.generator.name == decision.model == "theirs"
+    assert [j.candidate.text for j in decision.judged[:2]] == ["hello", "hello"]
+    assert {header["Authorization"] for header in script.headers} == {"Bearer sk-secret"}
+    assert "sk-secret" not in repr(corridor.settings)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "key", "named"),
+    [("ftp://there", None, "upstream is 'ftp"), ("http://there", "a b", "WINNOW_UPSTREAM_KEY")],
+)
+def test_an_upstream_that_cannot_be_used_stops_the_start(parts, monkeypatch, upstream, key, named):
+    monkeypatch.setattr("os.environ", {**os.environ, **({KEY: key} if key else {})})
+    with pytest.raises(ValueError, match=named):
+        assemble(parts.model_copy(update={"upstream": upstream, "upstream_model": "m"}))
 
 
 def test_the_toolset_computes_and_looks_up_in_the_index_and_has_no_translator_unless_one_is_set(parts):

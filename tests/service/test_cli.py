@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from classifiers import Place, Safety, Scores, load_policy
 from data import POLICY
 from retrieval import Index
+from service.assembly import load_generator
 from service.cli import app
 from service.decisions import Decision
 from service.settings import Settings
@@ -609,6 +610,24 @@ def test_an_option_goes_before_the_environment_and_the_environment_before_the_fi
     monkeypatch.setenv("WINNOW_PORT", "2")
     assert run("serve", "--port", 3).exit_code == 0
     assert (seen[0].policy, seen[0].host, seen[0].port) == ("strict", "environment", 3)
+
+
+@pytest.mark.parametrize("command", ["serve", "chat"])
+def test_an_upstream_and_its_model_are_named_at_the_door(served, monkeypatch, command):
+    seen: list[Settings] = []
+    monkeypatch.setattr("service.assembly.assemble", lambda settings: seen.append(settings) or make_corridor())
+    assert run(command, "--upstream", "http://there/v1", "--upstream-model", "m", input="\n").exit_code == 0
+    assert (seen[0].upstream, seen[0].upstream_model) == ("http://there/v1", "m")
+
+
+@pytest.mark.parametrize("command", ["serve", "chat"])
+def test_an_upstream_that_is_not_there_is_named_with_what_helps(served, monkeypatch, command):
+    monkeypatch.setattr("service.assembly.assemble", load_generator)
+    monkeypatch.setenv("WINNOW_UPSTREAM_RETRIES", "0")
+    line = refusal(run(command, "--upstream", "http://127.0.0.1:9/v1"))
+    assert line.startswith("error: http://127.0.0.1:9/v1/models cannot be reached")
+    assert "name its model with --upstream-model" in line
+    assert not served
 
 
 def test_chat_answers_until_an_empty_line(monkeypatch):

@@ -68,9 +68,10 @@ def test_a_reply_that_was_shown_the_evidence_comes_before_a_likelier_one_that_wa
     assert order([judged(f"{INVENTED} ", -1.0), shown], HITS) == [INVENTED, f"{INVENTED} "]
 
 
-def test_a_reply_that_was_cut_off_comes_after_one_that_ended():
-    assert order([judged(GLAD, -1.0, finish="length"), judged(INVENTED, -1.5)]) == [INVENTED, GLAD]
-    assert order([judged(GLAD, -1.0, finish="length"), judged(INVENTED, -1.1 - CUT_OFF)]) == [GLAD, INVENTED]
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_reply_that_was_cut_off_comes_after_one_that_ended(finish):
+    assert order([judged(GLAD, -1.0, finish=finish), judged(INVENTED, -1.5)]) == [INVENTED, GLAD]
+    assert order([judged(GLAD, -1.0, finish=finish), judged(INVENTED, -1.1 - CUT_OFF)]) == [GLAD, INVENTED]
 
 
 def test_of_equally_supported_finalists_the_one_closer_to_support_is_sent():

@@ -84,6 +84,13 @@ OUT_OF_RANGE = [
     ("evidence_relevance", 1.1),
     ("research_seconds", 0),
     ("retention_days", -1),
+    ("upstream_connect_seconds", 0),
+    ("upstream_read_seconds", 0),
+    ("upstream_seconds", 0),
+    ("upstream_retries", -1),
+    ("upstream_retries", 11),
+    ("upstream_parallel", 0),
+    ("upstream_parallel", 257),
 ]
 
 
@@ -97,7 +104,11 @@ def test_a_value_out_of_range_is_refused_by_name_from_the_environment_too(name, 
 
 
 @pytest.mark.parametrize(
-    "name", ["temperature", "top_p", "screen_seconds", "support_threshold", "evidence_relevance", "research_seconds"]
+    "name",
+    [
+        *("temperature", "top_p", "screen_seconds", "support_threshold", "evidence_relevance", "research_seconds"),
+        *("upstream_connect_seconds", "upstream_read_seconds", "upstream_seconds"),
+    ],
 )
 def test_nan_is_no_number(name):
     with pytest.raises(ValidationError, match=name):

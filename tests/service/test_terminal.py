@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from retrieval import Document, Index
+from service.generator import GeneratorFailed
 from service.terminal import converse
 from tests.service.scripted import ASKS_KENYA, GLAD, KENYA, POLICY, ScriptedGenerator, make_corridor
 
@@ -122,3 +123,18 @@ def test_a_conversation_that_grows_too_long_is_said_so_and_begins_afresh(corrido
     shown, _ = talk(corridor(generator=generator), "One two?", "Three four five?", "Six?")
     assert "the conversation has 10 tokens; the limit is 8; starting afresh" in shown
     assert generator.calls[-1].messages == [{"role": "user", "content": "Six?"}]
+
+
+def test_a_server_that_fails_is_told_and_the_words_can_be_said_again(corridor):
+    def says(messages, n, sampling):
+        if not failed:
+            failed.append(messages)
+            raise GeneratorFailed("the upstream server answered [503]", 502, "upstream_unreachable")
+        return [GLAD] * n
+
+    failed = []
+    generator = ScriptedGenerator(says)
+    shown, _ = talk(corridor(generator=generator), "Hello?", "Hello?")
+    assert "the upstream server answered [503]; say it again" in shown
+    assert generator.calls[-1].messages == [{"role": "user", "content": "Hello?"}]
+    assert GLAD in shown

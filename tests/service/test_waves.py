@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from classifiers import judge
 from service.clock import Clock
 from service.evidence import look_up
-from service.generator import PromptTooLong, Sampling
+from service.generator import GeneratorFailed, PromptTooLong, Sampling
 from service.waves import Waves
 from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, INDEX, POLICY, ScriptedGenerator, scores_of
 
@@ -59,6 +59,39 @@ def test_research_after_a_steered_draft_is_steered_too():
     assert [j.attempt for j in made.draft([]) if j.kept] == [1] * 4
     assert [j.attempt for j in made.more(HITS, 1)] == [1, 1]
     assert generator.calls[-1].messages[0] == {"role": "system", "content": "Be kind."}
+
+
+def test_what_is_asked_for_is_counted_and_what_had_no_room_is_not():
+    made = waves(ScriptedGenerator(lambda messages, n, sampling: [GLAD] * (n - 1), limit=10))
+    assert (len(made.draft(HITS)), made.asked) == (3, 4)
+    made = waves(ScriptedGenerator(["bomb"]), ["bomb"])
+    assert (len(made.draft(HITS)), made.asked) == (8, 8)
+    assert (len(made.more(HITS, 1)), made.asked) == (2, 10)
+
+
+def failing(at):
+    """A generator whose `at`-th call fails."""
+
+    def says(messages, n, sampling):
+        calls.append(n)
+        if len(calls) == at:
+            raise GeneratorFailed("gone", 502, "gone")
+        return ["bomb"] * n
+
+    calls = []
+    return ScriptedGenerator(says)
+
+
+@pytest.mark.parametrize(("at", "drawn", "attempts"), [(2, 6, 2), (3, 4, 1), (4, 6, 2)])
+def test_a_generator_that_fails_later_leaves_what_came_before(at, drawn, attempts):
+    made = waves(failing(at), ["bomb"])
+    assert (len(made.draft(HITS)), made.attempts) == (drawn, attempts)
+
+
+@pytest.mark.parametrize("hits", [HITS, []])
+def test_a_generator_that_fails_at_once_is_told_to_the_caller(hits):
+    with pytest.raises(GeneratorFailed):
+        waves(failing(1)).draft(hits)
 
 
 def test_evidence_without_room_is_told_to_the_caller():

@@ -331,6 +331,7 @@ def test_when_everything_is_dropped_the_fallback_has_no_verdict_and_no_sources()
 
 
 RECORD = {
+    "asked": int,
     "sampled": int,
     "with_evidence": int,
     "dropped": int,
