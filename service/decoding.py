@@ -107,7 +107,9 @@ class Share:
         tokens = ids.gather(1, choice).squeeze(1)
         self.steps += 1
         going = []
-        for at, (place, token, log) in enumerate(zip(self.live, tokens.tolist(), logs.squeeze(1).tolist(), strict=True)):
+        for at, (place, token, log) in enumerate(
+            zip(self.live, tokens.tolist(), logs.squeeze(1).tolist(), strict=True)
+        ):
             row = self.draw.rows[place]
             row.tokens.append(token)
             row.log_likelihood += log
@@ -149,7 +151,9 @@ class Lot:
         for _, share in zip(parts[-len(shares) :], shares, strict=True):
             share.kept = None
         self._logits = torch.cat([logits for _, logits in parts])
-        self._cache = _cache_of([_stacked(layer, longest) for layer in zip(*(cache for cache, _ in parts), strict=True)])
+        self._cache = _cache_of(
+            [_stacked(layer, longest) for layer in zip(*(cache for cache, _ in parts), strict=True)]
+        )
         self.shares += shares
 
     @torch.inference_mode()

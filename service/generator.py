@@ -210,4 +210,3 @@ class LocalGenerator:
         for token in self._special:
             content = content.replace(token, token[0] + " " + token[1:])
         return content
-

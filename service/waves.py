@@ -34,6 +34,8 @@ class Waves:
     steering: str
     clock: Clock
     attempts: int = 0
+    tell: Callable[[str], None] = lambda _: None
+    """Is told how far it has come, in counts and no words of anybody's."""
 
     def draft(self, hits: Sequence[Hit]) -> list[Judged]:
         """Half of the candidates with the evidence, half without; when none passes, once more with the steering prompt.
@@ -83,6 +85,9 @@ class Waves:
         return drawn
 
     def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
+        self.tell(f"sampled {len(drawn)}")
         with self.clock("screen"):
             verdicts = self.screen([candidate.text for candidate, _ in drawn])
-        return [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
+        judged = [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
+        self.tell(f"screened, dropped {sum(not each.kept for each in judged)}")
+        return judged
