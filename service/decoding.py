@@ -11,17 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import pad
-from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from classifiers.caches import Layers, cache_of, chosen, joinable, joined, layers_of, mask, repeated
 
 if TYPE_CHECKING:
     from service.generator import Sampling
 
 COLDEST = 1e-5
 """A lower temperature is greedy: logits divided by it would leave the range of a float."""
-
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values of each layer: (rows, heads, positions, size)."""
 
 Finished = Callable[[list[int], Sequence[str]], tuple[str | None, str]]
 """(tokens so far, stop strings) -> (why the row ends here or None, its text where it ends)."""
@@ -49,7 +46,7 @@ class Draw:
     @property
     def joinable(self) -> bool:
         """Whether rows after this prompt can stand beside others: a cache that forgets cannot be padded on the left."""
-        return type(self.cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in self.cache.layers)
+        return joinable(self.cache)
 
     def shares(self, most: int) -> list["Share"]:
         """The rows in shares of at most so many; all in one where they cannot be joined again."""
@@ -79,11 +76,7 @@ class Share:
         if self.kept is not None:
             return self.kept
         rows = len(self.live)
-        cache = [
-            (layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
-            for layer in self.draw.cache.layers
-        ]
-        return cache, self.draw.logits.expand(rows, -1)
+        return repeated(layers_of(self.draw.cache), rows), self.draw.logits.expand(rows, -1)
 
     def advance(self, top: torch.Tensor, ids: torch.Tensor, total: torch.Tensor) -> tuple[list[int], torch.Tensor]:
         """Draw a token for every live row; which of them go on, by their places in the share, and the tokens of those.
@@ -146,14 +139,11 @@ class Lot:
             return
         parts = [share.layers() for share in shares]
         if self.shares:
-            parts.insert(0, (_layers(self._cache), self._logits))
-        longest = max(cache[0][0].shape[-2] for cache, _ in parts)
-        for _, share in zip(parts[-len(shares) :], shares, strict=True):
+            parts.insert(0, (layers_of(self._cache), self._logits))
+        for share in shares:
             share.kept = None
         self._logits = torch.cat([logits for _, logits in parts])
-        self._cache = _cache_of(
-            [_stacked(layer, longest) for layer in zip(*(cache for cache, _ in parts), strict=True)]
-        )
+        self._cache = cache_of(joined([layers for layers, _ in parts]))
         self.shares += shares
 
     @torch.inference_mode()
@@ -161,11 +151,7 @@ class Lot:
         """Take a share out. `keep`: it will go on later, in this lot or in another."""
         rows = list(self._rows_of(share))
         if keep and share.draw.joinable:
-            cache = [
-                (k[rows, :, -share.length :].clone(), v[rows, :, -share.length :].clone())
-                for k, v in _layers(self._cache)
-            ]
-            share.kept = cache, self._logits[rows].clone()
+            share.kept = chosen(layers_of(self._cache), rows, share.length), self._logits[rows]
         gone = set(rows)
         staying = [row for row in range(self.rows) if row not in gone]
         self.shares.remove(share)
@@ -209,45 +195,19 @@ class Lot:
             return
         self._logits = self._logits[rows]
         if self.shares[0].draw.joinable:
-            self._cache = _cache_of([(k[rows, :, -longest:], v[rows, :, -longest:]) for k, v in _layers(self._cache)])
+            self._cache = cache_of(chosen(layers_of(self._cache), rows, longest))
         else:
             self._cache.batch_select_indices(torch.tensor(rows))
 
     def _forward(self, tokens: torch.Tensor) -> None:
         # A share counts the token that is about to be read: its place is the one before the length.
         before = torch.tensor([share.length - 1 for share in self.shares for _ in share.live])
-        filled = self._cache.get_seq_length()
-        mask = None
-        if bool((before != filled).any()) and self.shares[0].draw.joinable:
-            mask = (torch.arange(filled + 1) >= (filled - before).unsqueeze(1)).long()
+        alone = not self.shares[0].draw.joinable
         out = self._model(
             input_ids=tokens.unsqueeze(1),
             position_ids=before.unsqueeze(1),
-            attention_mask=mask,
+            attention_mask=None if alone else mask(before, self._cache.get_seq_length(), 1),
             past_key_values=self._cache,
             use_cache=True,
         )
         self._cache, self._logits = out.past_key_values, out.logits[:, -1]
-
-
-def _layers(cache: Any) -> Layers:
-    return [(layer.keys, layer.values) for layer in cache.layers]
-
-
-def _stacked(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of unequal length under one another, padded on the left."""
-    keys, values = (
-        torch.cat([pad(side, (0, 0, longest - side.shape[-2], 0)) for side in sides])
-        for sides in zip(*parts, strict=True)
-    )
-    return keys, values
-
-
-def _cache_of(layers: Layers) -> DynamicCache:
-    cache = DynamicCache()
-    for keys, values in layers:
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache

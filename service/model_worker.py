@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from classifiers import SafetyScorer
@@ -186,7 +187,7 @@ class ModelWorker:
         started = time.monotonic()
         while self._calls and time.monotonic() - started < CALL_SECONDS:
             call = self._calls.popleft()
-            self._guarded(epoch, [call.answer], lambda call=call: self._answer(call.answer, call.ticket, call.work))
+            self._guarded(epoch, [call.answer], partial(self._answer, call.answer, call.ticket, call.work))
         if readings := self._next_readings():
             self._guarded(epoch, [each.answer for each in readings], lambda: self._judge(readings))
         scheduler = self._scheduler
@@ -242,7 +243,7 @@ class ModelWorker:
                     settle(each.answer, scores)
                 return
         for each in readings:
-            self._answer(each.answer, each.ticket, lambda each=each: scorer.scores(*each.asked))
+            self._answer(each.answer, each.ticket, partial(scorer.scores, *each.asked))
 
     def _answer(self, answer: "Future[Any]", ticket: Ticket, work: Callable[[], Any]) -> None:
         if answer.done():

@@ -49,6 +49,9 @@ class Reader:
         self.asked += [(list(context), reply, role) for reply in replies]
         return [self.texts[reply] for reply in replies]
 
+    def read_all(self, asked: Sequence[Any]) -> list[list[Sequence[Window]]]:
+        return [self.read(*each) for each in asked]
+
 
 class Passing:
     """Stands in for a readout: the features are the scores, unsafe first, and after them the doubt."""

@@ -634,9 +634,12 @@ def test_a_second_attempt_that_fails_lets_nothing_of_the_first_out():
         return ["A bomb."] * n
 
     with client(make_corridor(says, UNSAFE)) as made:
-        response = chat(made, stream=True)
-    assert response.status_code == 500
-    assert "bomb" not in response.text
+        whole, streamed = chat(made), chat(made, stream=True)
+    assert whole.status_code == 500
+    error = streamed.text.rstrip().rpartition("\n\n")[2]  # the first attempt was told of before the second failed
+    assert json.loads(error.removeprefix("data: ")) == whole.json()
+    assert "[DONE]" not in streamed.text
+    assert "bomb" not in whole.text + streamed.text
 
 
 def test_a_full_queue_is_said_so_at_once_with_when_to_try_again_and_empties():
