@@ -167,7 +167,7 @@ class Backbone:
         rows_a_batch: int = 32,
     ) -> list[list[Features]]:
         """The same for several (prefix, windows, spans) at once: windows after different prefixes share a batch."""
-        caches = [self._remembered(prefix) if windows else None for prefix, windows, _ in parts]
+        caches: list[Any] = [self._remembered(prefix) if windows else None for prefix, windows, _ in parts]
         order = [(part, i) for part, (_, windows, _) in enumerate(parts) for i in range(len(windows))]
         order.sort(key=lambda row: len(parts[row[0]][1][row[1]]))  # rows of like length waste little padding
         if not all(joinable(cache) for cache in caches if cache is not None):

@@ -145,7 +145,8 @@ class ModelWorker:
 
     def _fail_all(self, error: BaseException) -> None:
         orders = [*self._orders, *(self._scheduler.orders if self._scheduler else ())]
-        for answer in [each.answer for each in (*self._calls, *self._readings, *orders)]:
+        running = self._busy[1] if self._busy else ()
+        for answer in [*running, *(each.answer for each in (*self._calls, *self._readings, *orders))]:
             settle(answer, error)
         for waiting in (self._calls, self._readings, self._orders):
             waiting.clear()
