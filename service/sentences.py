@@ -5,12 +5,17 @@ Knows which text was sent. Does not know how it is judged (`passes`) nor how it 
 A text so far that does not pass is held, and leaves with a longer one that does; the whole reply has passed, or it is no reply.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from retrieval.sentences import sentences
+from service.faults import describe
+from service.ticket import GivenUp
+
+log = logging.getLogger(__name__)
 
 Passes = Callable[[str], bool]
 Send = Callable[[int, str], None]
@@ -54,9 +59,14 @@ class Sentences:
         held = max(map(len, stop), default=0)
 
         def follow() -> None:
-            while (text := texts.get()) is not None:
-                if texts.empty():
-                    self.offer(0, text[: len(text) - held].lstrip())
+            try:
+                while (text := texts.get()) is not None:
+                    if texts.empty():
+                        self.offer(0, text[: len(text) - held].lstrip())
+            except GivenUp:
+                pass
+            except Exception as error:  # nothing more leaves early
+                log.error("following a reply failed with %s", describe(error))
 
         thread = threading.Thread(target=follow, daemon=True, name="winnow-sentences")
         thread.start()
