@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from service.app import create_app
 from service.generator import LocalGenerator
 from service.pool import Pool
-from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, INVENTED, KENYA, make_corridor, scores_of
+from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, INVENTED, KENYA, POLICY, make_corridor, scores_of
 from tests.service.serving import listening
 
 CLIENTS = 32
