@@ -7,6 +7,7 @@ model's logits, as another batch size does: where two tokens are as good as equa
 often than in single. `batch_rows = 1` rules it out: every row is then computed by itself.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,7 +36,9 @@ def batched(corridor: Corridor, worker: ModelWorker, ticket: Ticket) -> Corridor
     if isinstance(toolset, Toolset) and toolset.translator is not None:
         toolset = replace(toolset, translator=BatchingTool(toolset.translator, worker, ticket))
     safety = BatchingSafety(corridor.safety, worker, ticket)
-    return replace(corridor, generator=generator, safety=safety, support=support, toolset=toolset)
+    # How long judging may take is for the worker to say, which knows when it began: a wait among other requests is no hang.
+    settings = corridor.settings.model_copy(update={"screen_seconds": threading.TIMEOUT_MAX})
+    return replace(corridor, generator=generator, safety=safety, support=support, toolset=toolset, settings=settings)
 
 
 def followed(generator: Generator, on_text: Callable[[str], None]) -> Generator:

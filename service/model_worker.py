@@ -117,7 +117,7 @@ class ModelWorker:
                 raise Stalled(f"{self._hung} threads hang; nothing more is run")
             hand_in()
             self._changed.notify_all()
-        while not wait([answer], LOOK_SECONDS).done:
+        while not wait([answer], min(LOOK_SECONDS, self._stall_seconds / 4)).done:
             ticket.check()
             self._look()
         return answer.result()
@@ -134,14 +134,17 @@ class ModelWorker:
             for answer in answers:
                 settle(answer, Stalled("it took too long"))
             if generating:  # what the thread holds in its hands is not touched by another
-                for order in self._scheduler.orders:
-                    settle(order.answer, Stalled("it took too long"))
-                self._scheduler = self._new_scheduler()
+                self._drop_orders(Stalled("it took too long"))
             if self._hung <= MAX_HUNG:
                 self._start()
             else:
                 log.error("%d threads hang; nothing more is run", self._hung)
                 self._fail_all(Stalled("too many threads hang"))
+
+    def _drop_orders(self, error: BaseException) -> None:
+        for order in self._scheduler.orders if self._scheduler else ():
+            settle(order.answer, error)
+        self._scheduler = self._new_scheduler()
 
     def _fail_all(self, error: BaseException) -> None:
         orders = [*self._orders, *(self._scheduler.orders if self._scheduler else ())]
@@ -165,6 +168,12 @@ class ModelWorker:
                 self._turn(epoch)
             except _LeftBehind:
                 break
+            except BaseException as error:  # a fault of our own must not end the thread that everybody waits for
+                log.error("a turn failed with %s", describe(error))
+                with self._changed:
+                    if self._epoch == epoch:
+                        self._busy = None
+                        self._drop_orders(error)
         with self._changed:
             if self._epoch != epoch:
                 self._hung -= 1
@@ -186,8 +195,7 @@ class ModelWorker:
 
     def _turn(self, epoch: int) -> None:
         started = time.monotonic()
-        while self._calls and time.monotonic() - started < CALL_SECONDS:
-            call = self._calls.popleft()
+        while time.monotonic() - started < CALL_SECONDS and (call := self._next_call()):
             self._guarded(epoch, [call.answer], partial(self._answer, call.answer, call.ticket, call.work))
         if readings := self._next_readings():
             self._guarded(epoch, [each.answer for each in readings], lambda: self._judge(readings))
@@ -214,6 +222,10 @@ class ModelWorker:
             if self._epoch != epoch:
                 raise _LeftBehind
             self._busy = None
+
+    def _next_call(self) -> _Call | None:
+        with self._changed:
+            return self._calls.popleft() if self._calls else None
 
     def _next_readings(self) -> list[_Reading]:
         """Of one scorer, as many as make a pass; one at least."""

@@ -46,6 +46,7 @@ class Feed:
 async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of the work, which is cancelled when the client leaves before: then None."""
     task, left = asyncio.create_task(work), asyncio.create_task(_left(request))
+    task.add_done_callback(_noted)
     try:
         await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
@@ -67,6 +68,7 @@ async def stream(
     leaves, the work is cancelled.
     """
     task = asyncio.create_task(work)
+    task.add_done_callback(_noted)
     task.add_done_callback(lambda _: feed.items.put_nowait(None))
     try:
         first = await unless_left(request, _next(feed))
@@ -119,3 +121,9 @@ async def _next(feed: Feed) -> bytes | None:
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _noted(task: "asyncio.Task[Any]") -> None:
+    # An error that nobody waits for any more would be logged by asyncio with its words, which may quote a dropped text (law 7).
+    if not task.cancelled():
+        task.exception()
