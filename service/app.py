@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,17 +18,17 @@ from starlette.exceptions import HTTPException
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
 from service.batch import screen_line
-from service.batching import batched, followed
+from service.batching import batched
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decisions import Decision
 from service.faults import describe
-from service.generator import LocalGenerator, Message, PromptTooLong, Sampling
+from service.generator import LocalGenerator, PromptTooLong, Sampling
 from service.grounding import ground_line
 from service.model_worker import ModelWorker
 from service.pool import Pool, QueueFull, TooLate
 from service.reloading import Live
-from service.sentences import Sentences, Withdrawn
+from service.sentences import Withdrawn, by_sentence
 from service.settings import Settings
 from service.streaming import LEFT, Feed, stream, unless_left
 from service.ticket import Ticket
@@ -77,50 +77,23 @@ def create_app(corridor: Corridor) -> FastAPI:
                 return Response(status_code=LEFT)
             return JSONResponse(wire.completion(decision, corridor.policy, asked.explain))
         feed = Feed()
-        if asked.stream_mode == "sentence":
-            return await by_sentence(asked, request, messages, wants, feed)
-        return await stream(
-            request,
-            feed,
-            run(lambda parts, _: parts.reply(messages, wants, feed.tell)),
-            partial(_events, corridor, asked),
-            partial(_error_event, request),
-        )
-
-    async def by_sentence(
-        asked: requests.ChatRequest, request: Request, messages: list[Message], wants: Wants, feed: Feed
-    ) -> Response:
         id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         head = wire.chunk_head(id, created, corridor.generator.name, corridor.versions())
 
-        def work(parts: Corridor, ticket: Ticket) -> tuple[Decision, Sentences]:
-            def passes(text: str) -> bool:
-                return not parts.judge(messages, [text])[0].dropped
+        def sentence(choice: int, text: str, first: bool) -> None:
+            feed.send(wire.sentence_chunk(head, choice, text, first))
 
-            def send(choice: int, text: str) -> None:
-                ticket.check()
-                feed.send(wire.sentence_chunk(head, choice, text, first=not out.sent[choice]))
+        def reply(parts: Corridor, ticket: Ticket) -> tuple[Decision, list[str]]:
+            if asked.stream_mode == "reply":
+                return parts.reply(messages, wants, feed.tell), []
+            decision, sent = by_sentence(parts, messages, wants, feed.tell, sentence)
+            return replace(decision, id=id, created=created), sent
 
-            out = Sentences(passes, send, wants.choices)
-            if wants.one_candidate_is_the_reply:
-                with out.following(wants.sampling.stop) as on_text:
-                    early = replace(parts, generator=followed(parts.generator, on_text))
-                    decision = early.reply(messages, wants, feed.tell)
-            else:
-                decision = parts.reply(messages, wants, feed.tell)
-            for choice, reply in enumerate(decision.replies):
-                if reply.verdict is not None:
-                    out.offer(choice, reply.text)
-            out.check([reply.text for reply in decision.replies])
-            return replace(decision, id=id, created=created), out
+        def events(decided: tuple[Decision, list[str]]) -> Iterator[dict[str, Any]]:
+            include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            return wire.chunks(decided[0], corridor.policy, asked.explain, include_usage, decided[1])
 
-        return await stream(
-            request,
-            feed,
-            run(work),
-            lambda found: _events(corridor, asked, found[0], found[1].sent),
-            partial(_error_event, request),
-        )
+        return await stream(request, feed, run(reply), events, partial(_error_event, request))
 
     @app.post("/v1/moderations")
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
@@ -181,13 +154,6 @@ def create_app(corridor: Corridor) -> FastAPI:
         }
 
     return app
-
-
-def _events(
-    corridor: Corridor, asked: requests.ChatRequest, decision: Decision, sent: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
-    include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-    return wire.chunks(decision, corridor.policy, asked.explain, include_usage, sent)
 
 
 async def _error_event(request: Request, error: Exception) -> bytes:

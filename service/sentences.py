@@ -1,6 +1,6 @@
 """A reply sentence by sentence: each leaves when the text so far, as the client will see it, has passed the screen (law 1).
 
-Knows which text was sent. Does not know how it is judged (`passes`) nor how it travels (`send`).
+Knows which text was sent. Does not know how it travels (`send`).
 
 A text so far that does not pass is held, and leaves with a longer one that does; the whole reply has passed, or it is no reply.
 """
@@ -10,20 +10,48 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from retrieval.sentences import sentences
+from service.batching import followed
+from service.chat import Corridor, Wants
+from service.decisions import Decision
 from service.faults import describe
+from service.generator import Message
 from service.ticket import GivenUp
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[str], None]
+Send = Callable[[int, str, bool], None]
+"""send(choice, text, first): the next piece of a reply; `first` of this choice."""
 Passes = Callable[[str], bool]
-Send = Callable[[int, str], None]
-"""send(choice, text): the next piece of a reply."""
 
 
 class Withdrawn(RuntimeError):
     """The rest of a reply did not pass after its beginning had been sent."""
+
+
+def by_sentence(
+    corridor: Corridor, messages: Sequence[Message], wants: Wants, tell: Tell, send: Send
+) -> tuple[Decision, list[str]]:
+    """The corridor's decision, and the text of each choice that was sent by then; the rest of it may be sent too.
+
+    A single candidate that nothing else could replace leaves while it is written, where the generator tells; of several, one must be
+    picked first. Raises `Withdrawn`, and as `Corridor.reply`.
+    """
+    out = Sentences(lambda text: not corridor.judge(messages, [text])[0].dropped, send, wants.choices)
+    if wants.one_candidate_is_the_reply:
+        with out.following(wants.sampling.stop) as on_text:
+            early = replace(corridor, generator=followed(corridor.generator, on_text))
+            decision = early.reply(messages, wants, tell)
+    else:
+        decision = corridor.reply(messages, wants, tell)
+    for choice, reply in enumerate(decision.replies):
+        if reply.verdict is not None:  # else it is the policy's own text, which leaves as a whole
+            out.offer(choice, reply.text)
+    out.check([reply.text for reply in decision.replies])
+    return decision, out.sent
 
 
 class Sentences:
@@ -40,7 +68,7 @@ class Sentences:
             return  # another attempt; what was sent of the first cannot be taken back
         for _, end in sentences(text)[:-1]:
             if end > len(self.sent[choice]) and self._passes(text[:end]):
-                self._send(choice, text[len(self.sent[choice]) : end])
+                self._send(choice, text[len(self.sent[choice]) : end], not self.sent[choice])
                 self.sent[choice] = text[:end]
 
     def check(self, texts: Sequence[str]) -> None:

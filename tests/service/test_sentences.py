@@ -14,7 +14,7 @@ TEXT = "One is here. Two is there! Is three? Four is the last."
 
 def sentences_of(passes, choices=1):
     pieces = []
-    out = Sentences(passes, lambda choice, text: pieces.append((choice, text)), choices)
+    out = Sentences(passes, lambda choice, text, _: pieces.append((choice, text)), choices)
     return out, pieces
 
 
@@ -91,7 +91,7 @@ class Moody:
 def test_at_no_moment_has_anything_left_that_did_not_pass_as_a_whole(moods, texts, steps):
     moody, seen = Moody(moods), ""
 
-    def send(choice, piece):
+    def send(choice, piece, first):
         nonlocal seen
         seen += piece
         assert seen in moody.passed
@@ -109,7 +109,7 @@ def test_at_no_moment_has_anything_left_that_did_not_pass_as_a_whole(moods, text
 def test_following_sends_while_the_text_is_written_and_is_done_when_it_is_left():
     out, pieces = sentences_of(lambda text: True)
     arrived = threading.Event()
-    out._send = lambda choice, text: pieces.append((choice, text)) or arrived.set()
+    out._send = lambda choice, text, _: pieces.append((choice, text)) or arrived.set()
     with out.following(()) as on_text:
         on_text("  One is here. T")
         assert arrived.wait(10)
