@@ -88,7 +88,9 @@ def test_what_replay_says_of_a_reply_is_what_the_corridor_does_with_new_weights(
     @settings(max_examples=200)
     @given(situations(), situations(), policies())
     def told_and_done(situation, other, policy):
-        new = replace(situation, rows={**situation.rows, **dict(zip(situation.pool, other.rows.values(), strict=False))})
+        new = replace(
+            situation, rows={**situation.rows, **dict(zip(situation.pool, other.rows.values(), strict=False))}
+        )
         record = logged(situation, policy, retain=True)
         told = outcome(record, rescored(record, policy, ScriptedSafety(new._scores), 20.0), policy)
         counts[told.reply] += 1
