@@ -22,7 +22,8 @@ def joinable(cache: Any) -> bool:
 
 
 def layers_of(cache: Any) -> Layers:
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    """Of the layers that were run: a reader of the first few alone leaves the others empty."""
+    return [(layer.keys, layer.values) for layer in cache.layers if layer.is_initialized]
 
 
 def repeated(layers: Layers, rows: int) -> Layers:

@@ -29,12 +29,13 @@ from tests.service.scripted import make_corridor
 
 CLIENTS = 6
 NUMBER = count()
+HOW = ({}, {"stream": True}, {"stream": True, "stream_mode": "sentence"})
 
 
 def serve(listener: socket.socket, path: Path) -> None:
     """In the child: answers with the nonce of the question until it is killed."""
     corridor = make_corridor(
-        lambda messages, n, _: [f"You said {messages[-1]['content']}."] * n, decision_log=path, durable=True
+        lambda messages, n, _: [f"Yes. You said {messages[-1]['content']}."] * n, decision_log=path, durable=True
     )
     server = uvicorn.Server(uvicorn.Config(create_app(corridor), log_config=None))
     server.run(sockets=[listener])
@@ -46,22 +47,22 @@ def ask(url: str, replies: dict[str, str], stop: threading.Event, most: int) -> 
         while not stop.is_set() and len(replies) < most:
             nonce = f"nonce-{next(NUMBER)}"
             body = {"messages": [{"role": "user", "content": nonce}], "candidates": 2, "grounding": "off"}
-            stream = hash(nonce) % 2 == 0
+            how = HOW[hash(nonce) % len(HOW)]
             try:
-                text = client.post(f"{url}/chat/completions", json={**body, "stream": stream}).raise_for_status().text
+                text = client.post(f"{url}/chat/completions", json={**body, **how}).raise_for_status().text
             except httpx.HTTPError:
                 return
-            if not stream:
+            if not how:
                 whole = json.loads(text)
                 said = whole["choices"][0]["message"]["content"]
             else:
                 *events, done, _ = text.split("\n\n")
                 if done != "data: [DONE]":
                     return
-                chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+                chunks = [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: ")]
                 whole = chunks[0]
                 said = "".join(choice["delta"].get("content", "") for c in chunks for choice in c["choices"])
-            assert said == f"You said {nonce}."
+            assert said == f"Yes. You said {nonce}."
             replies[whole["id"]] = said
 
 

@@ -28,7 +28,7 @@ def test_screening_and_rating_run_in_the_models_thread_and_sampling_from_another
         scores=lambda context, texts, role: noted("screen", [scores_of() for _ in texts]),
         quality=ScriptedQuality(lambda context, texts: noted("rate", [RATINGS[text] for text in texts])),
     )
-    answer = answered(corridor, candidates=2)
+    answer = answered(corridor, candidates=2, grounding="off")
     assert answer.json()["choices"][0]["message"]["content"] == "A zebra."
     assert threads == {"sample": {"winnow-request"}, "screen": {"winnow-models"}, "rate": {"winnow-models"}}
 
@@ -40,7 +40,7 @@ def test_a_rater_that_hangs_is_left_behind_and_likelihood_ranks(caplog):
         quality=ScriptedQuality(lambda context, texts: opened.wait(30) and []),
         screen_seconds=0.2,
     )
-    answer = answered(corridor, candidates=2)
+    answer = answered(corridor, candidates=2, grounding="off")
     opened.set()
     assert answer.json()["choices"][0]["message"]["content"] == GLAD
     assert "rating failed with Stalled" in caplog.text

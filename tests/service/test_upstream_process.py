@@ -207,9 +207,9 @@ def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(s
 
 def said(text):
     """The words of an answer, streamed or not: pieces of a stream are joined."""
-    if not text.startswith("data: "):
+    if not text.startswith((":", "data: ")):
         return text
-    rows = [json.loads(row.removeprefix("data: ")) for row in text.split("\n\n") if row and "[DONE]" not in row]
+    rows = [json.loads(row.removeprefix("data: ")) for row in text.split("\n\n") if row.startswith("data: {")]
     return "".join(c["delta"].get("content") or "" for row in rows for c in row["choices"])
 
 
