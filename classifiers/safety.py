@@ -188,6 +188,7 @@ def _of_the_text(scores: NDArray[np.float32], among: int) -> NDArray[np.float32]
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         found: NDArray[np.float32] = scores / (scores + (1 - scores) * among)
+        found[~((scores >= 0) & (scores <= 1))] = np.nan  # a huge one would come out as 0
     return found
 
 
