@@ -177,7 +177,11 @@ def _join(spaced: str, words: Words) -> str:
             parts.append(letter)
         else:
             parts[-1] += letter
-    return " ".join(" ".join(_parted(part, words)) for part in parts)
+    # A short word between known ends is one word, listed or not; a long one may be several ("i.h.a.t.e.y.o.u").
+    whole = len(parts) > 1
+    return " ".join(
+        part if whole and part.isalpha() and len(part) <= 6 else " ".join(_parted(part, words)) for part in parts
+    )
 
 
 def _parted(part: str, words: Words) -> list[str]:

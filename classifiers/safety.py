@@ -206,9 +206,9 @@ def _of_the_text(scores: NDArray[np.float32], among: int) -> NDArray[np.float32]
     one harmful passage of such a text could be any, so that each alone has that much lower odds to begin with. Without this a
     harmless text is dropped for being long. 0, 1 and NaN stay what they are; what is no probability does not become one.
     """
-    with np.errstate(all="ignore"):
-        likely = scores / (scores + (1 - scores) * among)
-        found: NDArray[np.float32] = np.where((scores >= 0) & (scores <= 1), likely, scores)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        found: NDArray[np.float32] = scores / (scores + (1 - scores) * among)
+        found[~((scores >= 0) & (scores <= 1))] = np.nan  # a huge one would come out as 0
     return found
 
 

@@ -548,3 +548,9 @@ def test_the_readings_of_repeated_letters_are_bounded() -> None:
 )
 def test_long_odd_texts_are_read_to_the_end(text: str) -> None:
     assert undisguised(f"{text} , k1ll", WORDS).endswith("kill")
+
+
+def test_a_short_word_between_known_ends_is_one_word_whether_or_not_it_is_listed() -> None:
+    words = Words(["say", "things", "vi", "le"])
+    assert undisguised("s.a.y v.i.l.e t.h.i.n.g.s", words) == "say vile things"
+    assert undisguised("s.a.y.t.h.i.n.g.s", words) == "say things"

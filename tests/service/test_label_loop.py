@@ -46,6 +46,7 @@ def _scripted():
 def _script(monkeypatch):
     register(monkeypatch, Live(WordJudge("bomb")), classify.SUITE, pick.SUITE)
     monkeypatch.setattr("service.suites.base.RESAMPLES", 20)
+    monkeypatch.setattr("service.suites.live.QUICK", (8, 4))
     monkeypatch.setattr("service.assembly.assemble", lambda settings: make_corridor(says, KNOWN, candidates=4))
     monkeypatch.setattr(Safety, "load", lambda *policy: JudgingSafety(KNOWN))
     monkeypatch.setenv("COLUMNS", "200")
