@@ -496,10 +496,10 @@ def test_a_wait_for_others_to_be_judged_is_no_time_out():
     """Judging one answer may take `screen_seconds`; that thirty-two are judged one after the other drops none of them."""
 
     def scores(context, texts, role):
-        time.sleep(0.02)
+        time.sleep(0.05)
         return [scores_of() for _ in texts]
 
-    with listening(create_app(make_corridor([GLAD], scores, screen_seconds=0.5, candidates=2))) as url:
+    with listening(create_app(make_corridor([GLAD], scores, screen_seconds=1.5, candidates=2))) as url:
         answers = asyncio.run(crowd(url, [body("Hi") for _ in range(CLIENTS)]))
     assert [answer.json()["winnow"]["dropped"] for answer in answers] == [0] * CLIENTS
 
