@@ -54,6 +54,8 @@ class _Reading:
     asked: Asked
     ticket: Ticket
     answer: "Future[Any]" = field(default_factory=Future)
+    alone: bool = False
+    """Judging it with others has failed."""
 
 
 class ModelWorker:
@@ -197,8 +199,9 @@ class ModelWorker:
         started = time.monotonic()
         while time.monotonic() - started < CALL_SECONDS and (call := self._next_call()):
             self._guarded(epoch, [call.answer], partial(self._answer, call.answer, call.ticket, call.work))
-        if readings := self._next_readings():
-            self._guarded(epoch, [each.answer for each in readings], lambda: self._judge(readings))
+        readings = self._next_readings()
+        if readings:
+            self._guarded(epoch, [each.answer for each in readings], partial(self._judge, readings))
         scheduler = self._scheduler
         if scheduler is None:
             return
@@ -228,35 +231,41 @@ class ModelWorker:
             return self._calls.popleft() if self._calls else None
 
     def _next_readings(self) -> list[_Reading]:
-        """Of one scorer, as many as make a pass; one at least."""
+        """Of one scorer that can judge them together, as many as make a pass; of any, one."""
         found: list[_Reading] = []
         texts = 0
         with self._changed:
             while self._readings:
                 first = self._readings[0]
                 texts += len(first.asked[1])
-                if found and (texts > self._rows or first.scorer is not found[0].scorer):
+                alone = first.alone or not hasattr(first.scorer, "scores_many")
+                if found and (alone or texts > self._rows or first.scorer is not found[0].scorer):
                     break
                 found.append(self._readings.popleft())
+                if alone:
+                    break
         return found
 
     def _judge(self, readings: Sequence[_Reading]) -> None:
-        waited = [each for each in readings if not each.ticket.over]
-        scorer = readings[0].scorer
-        together = getattr(scorer, "scores_many", None)
-        if together is not None and len(waited) > 1:
-            try:
-                found = list(together([each.asked for each in waited]))
-                if len(found) != len(waited):
-                    raise ValueError(f"{len(found)} answers for {len(waited)}")
-            except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
-                log.error("judging together failed, each is judged alone: %s", describe(error))
-            else:
-                for each, scores in zip(waited, found, strict=True):
-                    settle(each.answer, scores)
-                return
-        for each in readings:
-            self._answer(each.answer, each.ticket, partial(scorer.scores, *each.asked))
+        """All of them together; where that fails each comes again, alone."""
+        if len(readings) == 1:
+            (each,) = readings
+            self._answer(each.answer, each.ticket, partial(each.scorer.scores, *each.asked))
+            return
+        together: Any = readings[0].scorer
+        try:
+            found = list(together.scores_many([each.asked for each in readings]))
+            if len(found) != len(readings):
+                raise ValueError(f"{len(found)} answers for {len(readings)}")
+        except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
+            log.error("judging together failed, each is judged alone: %s", describe(error))
+            with self._changed:
+                for each in reversed(readings):
+                    each.alone = True
+                    self._readings.appendleft(each)
+        else:
+            for each, scores in zip(readings, found, strict=True):
+                settle(each.answer, scores)
 
     def _answer(self, answer: "Future[Any]", ticket: Ticket, work: Callable[[], Any]) -> None:
         if answer.done():
