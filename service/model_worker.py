@@ -67,12 +67,14 @@ class ModelWorker:
         rows: int = 64,
         wait_seconds: float = 0.005,
         stall_seconds: float = 60.0,
+        step_seconds: float = 60.0,
     ) -> None:
         """`generator`: whose candidates `sample` draws. `rows`: candidates, or texts to be judged, in one pass at most. An idle worker
-        waits for `wait_seconds` whether more comes. What takes `stall_seconds` at a stretch hangs.
+        waits for `wait_seconds` whether more comes. A call or a judging that takes `stall_seconds` hangs, and so does a step of
+        generation, reading prompts included, that takes `step_seconds`.
         """
         self._generator, self._rows = generator, rows
-        self._wait_seconds, self._stall_seconds = wait_seconds, stall_seconds
+        self._wait_seconds, self._stall_seconds, self._step_seconds = wait_seconds, stall_seconds, step_seconds
         self._changed = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._readings: deque[_Reading] = deque()
@@ -120,17 +122,20 @@ class ModelWorker:
             hand_in()
             self._changed.notify_all()
         while not wait([answer], min(LOOK_SECONDS, self._stall_seconds / 4)).done:
-            ticket.check()
             self._look()
+            ticket.check()
         return answer.result()
 
     def _look(self) -> None:
         """Leave the thread behind if it hangs, and let another go on."""
         with self._changed:
-            if self._busy is None or time.monotonic() - self._busy[0] < self._stall_seconds:
+            if self._busy is None:
                 return
-            _, answers, generating = self._busy
-            log.error("the models' thread took longer than %s s for one step; another goes on", self._stall_seconds)
+            began, answers, generating = self._busy
+            limit = self._step_seconds if generating else self._stall_seconds
+            if time.monotonic() - began < limit:
+                return
+            log.error("the models' thread took longer than %s s for one thing; another goes on", limit)
             self._epoch, self._busy = self._epoch + 1, None
             self._hung += 1
             for answer in answers:
