@@ -27,7 +27,7 @@ from service.decisions import Decision
 from service.faults import describe
 from service.generator import Generator, GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
 from service.grounding import ground_line
-from service.model_worker import ModelWorker
+from service.model_worker import ModelWorker, Stalled
 from service.pool import Pool, QueueFull, TooLate
 from service.reloading import Live
 from service.sentences import Withdrawn, by_sentence
@@ -55,7 +55,9 @@ def create_app(corridor: Corridor) -> FastAPI:
     settings = corridor.settings
     live = Live(corridor)
     local = corridor.generator if isinstance(corridor.generator, LocalGenerator) else None
-    model_worker = ModelWorker(local, settings.batch_rows, settings.batch_wait_ms / 1000, settings.screen_seconds)
+    model_worker = ModelWorker(
+        local, settings.batch_rows, settings.batch_wait_ms / 1000, settings.screen_seconds, settings.request_seconds
+    )
     pool = Pool(settings.max_running, settings.max_queue, settings.request_seconds)
     decision_log = DecisionLog.of(settings)
 
@@ -262,6 +264,10 @@ def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(TooLate)
     async def too_late(_: Request, error: TooLate) -> JSONResponse:
         return answer(504, str(error), None, "deadline_exceeded")
+
+    @app.exception_handler(Stalled)
+    async def stalled(_: Request, error: Stalled) -> JSONResponse:
+        return answer(503, f"the model does not answer: {error}", None, "model_stalled", {"Retry-After": "60"})
 
     @app.exception_handler(Withdrawn)
     async def withdrawn(_: Request, error: Withdrawn) -> JSONResponse:

@@ -54,6 +54,8 @@ class _Reading:
     asked: Asked
     ticket: Ticket
     answer: "Future[Any]" = field(default_factory=Future)
+    alone: bool = False
+    """Judging it with others has failed."""
 
 
 class ModelWorker:
@@ -65,12 +67,14 @@ class ModelWorker:
         rows: int = 64,
         wait_seconds: float = 0.005,
         stall_seconds: float = 60.0,
+        step_seconds: float = 60.0,
     ) -> None:
         """`generator`: whose candidates `sample` draws. `rows`: candidates, or texts to be judged, in one pass at most. An idle worker
-        waits for `wait_seconds` whether more comes. What takes `stall_seconds` at a stretch hangs.
+        waits for `wait_seconds` whether more comes. A call or a judging that takes `stall_seconds` hangs, and so does a step of
+        generation, reading prompts included, that takes `step_seconds`.
         """
         self._generator, self._rows = generator, rows
-        self._wait_seconds, self._stall_seconds = wait_seconds, stall_seconds
+        self._wait_seconds, self._stall_seconds, self._step_seconds = wait_seconds, stall_seconds, step_seconds
         self._changed = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._readings: deque[_Reading] = deque()
@@ -118,17 +122,20 @@ class ModelWorker:
             hand_in()
             self._changed.notify_all()
         while not wait([answer], min(LOOK_SECONDS, self._stall_seconds / 4)).done:
-            ticket.check()
             self._look()
+            ticket.check()
         return answer.result()
 
     def _look(self) -> None:
         """Leave the thread behind if it hangs, and let another go on."""
         with self._changed:
-            if self._busy is None or time.monotonic() - self._busy[0] < self._stall_seconds:
+            if self._busy is None:
                 return
-            _, answers, generating = self._busy
-            log.error("the models' thread took longer than %s s for one step; another goes on", self._stall_seconds)
+            began, answers, generating = self._busy
+            limit = self._step_seconds if generating else self._stall_seconds
+            if time.monotonic() - began < limit:
+                return
+            log.error("the models' thread took longer than %s s for one thing; another goes on", limit)
             self._epoch, self._busy = self._epoch + 1, None
             self._hung += 1
             for answer in answers:
@@ -197,8 +204,9 @@ class ModelWorker:
         started = time.monotonic()
         while time.monotonic() - started < CALL_SECONDS and (call := self._next_call()):
             self._guarded(epoch, [call.answer], partial(self._answer, call.answer, call.ticket, call.work))
-        if readings := self._next_readings():
-            self._guarded(epoch, [each.answer for each in readings], lambda: self._judge(readings))
+        readings = self._next_readings()
+        if readings:
+            self._guarded(epoch, [each.answer for each in readings], partial(self._judge, readings))
         scheduler = self._scheduler
         if scheduler is None:
             return
@@ -228,35 +236,41 @@ class ModelWorker:
             return self._calls.popleft() if self._calls else None
 
     def _next_readings(self) -> list[_Reading]:
-        """Of one scorer, as many as make a pass; one at least."""
+        """Of one scorer that can judge them together, as many as make a pass; of any, one."""
         found: list[_Reading] = []
         texts = 0
         with self._changed:
             while self._readings:
                 first = self._readings[0]
                 texts += len(first.asked[1])
-                if found and (texts > self._rows or first.scorer is not found[0].scorer):
+                alone = first.alone or not hasattr(first.scorer, "scores_many")
+                if found and (alone or texts > self._rows or first.scorer is not found[0].scorer):
                     break
                 found.append(self._readings.popleft())
+                if alone:
+                    break
         return found
 
     def _judge(self, readings: Sequence[_Reading]) -> None:
-        waited = [each for each in readings if not each.ticket.over]
-        scorer = readings[0].scorer
-        together = getattr(scorer, "scores_many", None)
-        if together is not None and len(waited) > 1:
-            try:
-                found = list(together([each.asked for each in waited]))
-                if len(found) != len(waited):
-                    raise ValueError(f"{len(found)} answers for {len(waited)}")
-            except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
-                log.error("judging together failed, each is judged alone: %s", describe(error))
-            else:
-                for each, scores in zip(waited, found, strict=True):
-                    settle(each.answer, scores)
-                return
-        for each in readings:
-            self._answer(each.answer, each.ticket, partial(scorer.scores, *each.asked))
+        """All of them together; where that fails each comes again, alone."""
+        if len(readings) == 1:
+            (each,) = readings
+            self._answer(each.answer, each.ticket, partial(each.scorer.scores, *each.asked))
+            return
+        together: Any = readings[0].scorer
+        try:
+            found = list(together.scores_many([each.asked for each in readings]))
+            if len(found) != len(readings):
+                raise ValueError(f"{len(found)} answers for {len(readings)}")
+        except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
+            log.error("judging together failed, each is judged alone: %s", describe(error))
+            with self._changed:
+                for each in reversed(readings):
+                    each.alone = True
+                    self._readings.appendleft(each)
+        else:
+            for each, scores in zip(readings, found, strict=True):
+                settle(each.answer, scores)
 
     def _answer(self, answer: "Future[Any]", ticket: Ticket, work: Callable[[], Any]) -> None:
         if answer.done():

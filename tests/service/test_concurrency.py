@@ -369,15 +369,12 @@ def test_a_single_candidate_leaves_sentence_by_sentence_while_it_is_written(tiny
     """The first sentence arrives before the last token is drawn."""
     arrived = threading.Event()
     told = "One is here. Two is there. Three comes now. Four is the last."
-
-    def half_way(drawn):
-        if drawn == 30:
-            assert arrived.wait(20)
-
-    telling = Telling(tiny_model, told, half_way)
+    telling = Telling(tiny_model, told, 30, arrived)
     corridor = make_corridor(generator=LocalGenerator("telling", telling, tiny_model[1]))
     with listening(create_app(corridor)) as url, httpx.Client(base_url=url, timeout=30) as made:
-        asked = body("Hi", candidates=1, stream=True, stream_mode="sentence", temperature=0, grounding="off")
+        asked = body(
+            "Hi", candidates=1, stream=True, stream_mode="sentence", temperature=0, grounding="off", max_tokens=450
+        )
         found = ""
         with made.stream("POST", "/chat/completions", json=asked) as response:
             for line in response.iter_lines():
@@ -389,7 +386,7 @@ def test_a_single_candidate_leaves_sentence_by_sentence_while_it_is_written(tiny
                     assert telling.drawn <= 30
                     arrived.set()
     assert arrived.is_set()
-    assert found == told
+    assert found.replace("~", "") == told
 
 
 def test_a_reply_that_turns_bad_after_it_has_begun_is_ended_by_an_error(tiny_model):
@@ -397,19 +394,17 @@ def test_a_reply_that_turns_bad_after_it_has_begun_is_ended_by_an_error(tiny_mod
     told = "One is here. Two is a bomb. Three."
     judged = threading.Event()
 
-    def on_the_way(drawn):
-        if drawn == 18:
-            assert judged.wait(20)
-
     def scores(context, texts, role):
         if texts == ["One is here."]:
             judged.set()
         return [scores_of(hate=0.9 if "bomb" in text else 0.0) for text in texts]
 
-    telling = Telling(tiny_model, told, on_the_way)
+    telling = Telling(tiny_model, told, 18, judged)
     corridor = make_corridor(generator=LocalGenerator("telling", telling, tiny_model[1]), scores=scores)
     with TestClient(create_app(corridor)) as made:
-        asked = body("Hi", candidates=1, stream=True, stream_mode="sentence", temperature=0, grounding="off")
+        asked = body(
+            "Hi", candidates=1, stream=True, stream_mode="sentence", temperature=0, grounding="off", max_tokens=450
+        )
         response = made.post("/v1/chat/completions", json=asked)
     events = [json.loads(e.removeprefix("data: ")) for e in response.text.split("\n\n") if e.startswith("data: {")]
     assert [e["choices"][0]["delta"]["content"] for e in events[:-1]] == ["One is here."]
@@ -460,7 +455,7 @@ def test_no_text_is_ever_sent_that_was_not_found_safe(tiny_model, sentences, moo
     corridor = make_corridor([text, "Six. Seven."], moody, generator=generator, screen_seconds=0.05)
     own = {POLICY.fallback, *(o.fallback for o in corridor.policy.objectives.values())}
     asked = body("Hi", candidates=candidates, stream=True, stream_mode=mode, temperature=0, grounding="off")
-    with TestClient(create_app(corridor)) as made:
+    with TestClient(create_app(corridor), raise_server_exceptions=False) as made:
         response = made.post("/v1/chat/completions", json=asked)
     read = ""
     for event in response.text.split("\n\n"):
@@ -477,10 +472,10 @@ def test_a_wait_for_others_to_be_judged_is_no_time_out():
     """Judging one answer may take `screen_seconds`; that thirty-two are judged one after the other drops none of them."""
 
     def scores(context, texts, role):
-        time.sleep(0.02)
+        time.sleep(0.05)
         return [scores_of() for _ in texts]
 
-    with listening(create_app(make_corridor([GLAD], scores, screen_seconds=0.5, candidates=2))) as url:
+    with listening(create_app(make_corridor([GLAD], scores, screen_seconds=1.5, candidates=2))) as url:
         answers = asyncio.run(crowd(url, [body("Hi") for _ in range(CLIENTS)]))
     assert [answer.json()["winnow"]["dropped"] for answer in answers] == [0] * CLIENTS
 

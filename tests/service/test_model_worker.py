@@ -215,13 +215,37 @@ def test_a_generator_that_hangs_fails_its_requests_and_the_next_is_served(tiny_m
             return tiny_model[0](input_ids=input_ids, **given)
 
     generator = LocalGenerator("tiny", Hanging(), tiny_model[1])
-    worker = ModelWorker(generator, stall_seconds=0.5)
+    worker = ModelWorker(generator, step_seconds=0.5)
     asked = [crowd.submit(worker.sample, order(n=2, seed=i)) for i in range(3)]
     for each in asked:
         assert each.exception(20) is None or isinstance(each.exception(), Stalled)
     assert any(each.exception() for each in asked)
     alone = order(n=3, seed=9)
     assert worker.sample(order(n=3, seed=9)) == generator.sample(alone.messages, 3, alone.sampling)
+    gate.set()
+    worker.close()
+
+
+def test_where_judging_together_fails_and_one_alone_hangs_the_rest_is_judged(gate, crowd):
+    class Mixed(Together):
+        def scores_many(self, asked):
+            raise RuntimeError("not together")
+
+        def scores(self, context, replies, role="assistant"):
+            if replies == ["hangs"]:
+                gate.wait(30)
+            return super().scores(context, replies, role)
+
+    worker, scorer, held = ModelWorker(stall_seconds=0.5), Mixed(), threading.Event()
+    busy = crowd.submit(worker.call, lambda: held.wait(0.4), Ticket())
+    asked = []
+    for number, text in enumerate(("hangs", "a", "b")):
+        asked.append(crowd.submit(worker.scores, scorer, (CONTEXT, [text], "assistant"), Ticket()))
+        waiting(worker, number + 1)
+    held.set()
+    busy.result(10)
+    assert [each.result(10) for each in asked[1:]] == [[{"text": "a"}], [{"text": "b"}]]
+    assert isinstance(asked[0].exception(10), Stalled)
     gate.set()
     worker.close()
 
