@@ -292,7 +292,8 @@ class Client:
                 body, seconds = await self._call("POST", CHAT, sent, deadline)
                 break
             except Refused as refusal:
-                unsaid = refusal.status in UNNAMED and refusal.param is None and not refusal.too_long
+                # Hosted models that think say 403 to a wish for likelihoods.
+                unsaid = refusal.status in (*UNNAMED, 403) and refusal.param is None and not refusal.too_long
                 if unsaid and "logprobs" in sent:
                     guessed_at, name = guessed_at or refusal, "logprobs"
                 elif refusal.param in (*SPARED, OLD_LIMIT) and refusal.param in sent:
@@ -327,7 +328,6 @@ class Client:
         """The answer and the seconds that it took, those of failed attempts left out."""
         first = self._limits.first_pause
         by_chance = wait_exponential(multiplier=first) + wait_random(0, first)
-
         enough = stop_after_attempt(self._limits.retries + 1)
 
         def pause(state: RetryCallState) -> float:

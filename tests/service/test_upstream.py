@@ -157,6 +157,16 @@ def test_what_a_server_refuses_by_name_is_left_out_from_then_on_and_said_once(na
     assert caplog.text.count(f"refuses {name}") == 1
 
 
+def test_a_model_that_denies_likelihoods_without_naming_them_is_asked_without():
+    def answer(body):
+        return (403, error("You are not allowed to request logprobs")) if "logprobs" in body else as_asked(body)
+
+    with upstream(answer) as (generator, script, _):
+        for _ in range(2):
+            assert len(generator.sample(ASKS_NOTHING, 2, Sampling())) == 2
+    assert ["logprobs" in body for body in bodies(script)] == [True, False, False]
+
+
 def test_a_refusal_of_something_else_is_told_as_it_is_and_nothing_is_learnt_from_it():
     with upstream(lambda body: (400, error("no such model", "model"))) as (generator, script, _):
         with pytest.raises(GeneratorFailed, match=r"answered 400$"):
