@@ -16,13 +16,14 @@ from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
+from service.access import Asking, guard
 from service.batch import screen_line
-from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.faults import describe
 from service.generator import Generator, GeneratorFailed, PromptTooLong, Sampling
 from service.grounding import ground_line
+from service.quotas import cost
 from service.reloading import Live
 from service.settings import Settings
 from service.worker import QueueFull, Worker
@@ -41,7 +42,8 @@ class Refused(ValueError):
 def create_app(corridor: Corridor) -> FastAPI:
     """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
 
-    Raises `log_file.LogUnreadable`, OSError where the settings name a decision log that cannot be written.
+    Raises `log_file.LogUnreadable`, `keys.KeysUnreadable`, OSError where the settings name a decision log that cannot be written, or
+    keys that cannot be read.
     """
     settings = corridor.settings
     live = Live(corridor)
@@ -56,20 +58,21 @@ def create_app(corridor: Corridor) -> FastAPI:
             await asyncio.to_thread(decision_log.close)
 
     app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    ring = guard(app, settings)
     _add_error_envelope(app)
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(request: requests.ChatRequest) -> Response:
+    async def chat(request: requests.ChatRequest, caller: Asking) -> Response:
         wants = _wants(request, corridor)
         messages = [message.plain() for message in request.messages]
         decision = await worker.run(lambda: live.current().reply(messages, wants))
+        caller.spend(cost(decision))
         if decision_log:
             await decision_log.keep(decision, messages, wants)
         if not request.stream:
-            return JSONResponse(wire.completion(decision, corridor.policy, request.explain))
+            return JSONResponse(wire.completion(decision, corridor.policy, request.explain, texts=caller.sees_dropped))
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        events = wire.chunks(decision, corridor.policy, request.explain, include_usage)
+        events = wire.chunks(decision, corridor.policy, request.explain, include_usage, texts=caller.sees_dropped)
 
         async def stream() -> AsyncIterator[bytes]:
             for event in events:
@@ -146,6 +149,7 @@ def create_app(corridor: Corridor) -> FastAPI:
             },
             "tools": corridor.toolset.installed,
             **({"decision_log": decision_log.state()} if decision_log else {}),
+            **({"keys": {"warning": ring.warning}} if ring and ring.warning else {}),
         }
 
     return app
@@ -165,6 +169,9 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
             f"ungrounded is 'drop'{whose}, which needs grounding 'cite' or 'research', not 'off'", "ungrounded"
         )
     candidates = request.candidates or max(settings.candidates, request.n)
+    if candidates > settings.max_candidates:
+        named = "candidates" if request.candidates else "n"
+        raise Refused(f"{named} is {candidates}; the limit is {settings.max_candidates} (max_candidates)", named)
     return Wants(
         candidates=candidates,
         choices=request.n,
