@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.body_limit import BodyLimit
+from service.body_limit import BodyLimit, HeadLimit
 from service.keys import Key, KeyRing
 from service.last_resort import LastResort
 from service.quotas import Quota, Quotas
@@ -65,7 +65,7 @@ class Caller:
 
 
 def guard(app: FastAPI, settings: Settings) -> KeyRing | None:
-    """Puts everything between the network and the routes: CORS, security headers, keys, quotas, the limits of a body, and what catches
+    """Puts everything between the network and the routes: CORS, security headers, keys, quotas, the limits of head and body, and what catches
     an error that nothing else did. The keys in service; None where the settings name none.
 
     Raises `keys.KeysUnreadable`, OSError.
@@ -75,6 +75,7 @@ def guard(app: FastAPI, settings: Settings) -> KeyRing | None:
     app.add_middleware(
         Access, ring=ring, origins=settings.cors_origins, only_local=not ring and not settings.insecure_no_keys
     )
+    app.add_middleware(HeadLimit, max_bytes=settings.max_header_bytes)
     app.add_middleware(LastResort)
     app.add_middleware(SecurityHeaders)
     if settings.cors_origins:

@@ -85,7 +85,7 @@ def main():
     from tests.service.scripted import make_corridor
 
     assembly.assemble = lambda settings: replace(make_corridor(says, scores), settings=settings)
-    logging.getLogger().setLevel(logging.DEBUG)
+    logging.basicConfig(level=logging.DEBUG)  # everything that anything would ever log
     cli.app()
 
 
