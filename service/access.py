@@ -65,8 +65,8 @@ class Caller:
 
 
 def guard(app: FastAPI, settings: Settings) -> KeyRing | None:
-    """Puts everything between the network and the routes: CORS, security headers, keys, quotas, the limits of head and body, and what catches
-    an error that nothing else did. The keys in service; None where the settings name none.
+    """Puts everything between the network and the routes: CORS, security headers, keys, quotas, the limits of head and body, and what
+    catches an error that nothing else did. The keys in service; None where the settings name none.
 
     Raises `keys.KeysUnreadable`, OSError.
     """

@@ -55,8 +55,8 @@ class BodyLimit:
 
 
 class HeadLimit:
-    """Middleware that answers 431 where address and headers have more than `max_bytes` bytes. The server's own limit is for heads that do
-    not come to an end.
+    """Middleware that answers 431 where address and headers have more than `max_bytes` bytes. The server's own limit is for heads that
+    do not come to an end.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
