@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
+from service.access import Asking, guard
 from service.batch import screen_line
 from service.batching import batched
-from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.decisions import Decision
@@ -29,6 +29,7 @@ from service.generator import Generator, GeneratorFailed, LocalGenerator, Prompt
 from service.grounding import ground_line
 from service.model_worker import ModelWorker, Stalled
 from service.pool import Pool, QueueFull, TooLate
+from service.quotas import cost
 from service.reloading import Live
 from service.sentences import Withdrawn, by_sentence
 from service.settings import Settings
@@ -50,7 +51,8 @@ class Refused(ValueError):
 def create_app(corridor: Corridor) -> FastAPI:
     """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
 
-    Raises `log_file.LogUnreadable`, OSError where the settings name a decision log that cannot be written.
+    Raises `log_file.LogUnreadable`, `keys.KeysUnreadable`, OSError where the settings name a decision log that cannot be written, or
+    keys that cannot be read.
     """
     settings = corridor.settings
     live = Live(corridor)
@@ -70,7 +72,7 @@ def create_app(corridor: Corridor) -> FastAPI:
             await asyncio.to_thread(decision_log.close)
 
     app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    ring = guard(app, settings)
     _add_error_envelope(app)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
@@ -78,14 +80,16 @@ def create_app(corridor: Corridor) -> FastAPI:
         return pool.run(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket))
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(asked: requests.ChatRequest, request: Request) -> Response:
+    async def chat(asked: requests.ChatRequest, request: Request, caller: Asking) -> Response:
         wants = _wants(asked, corridor)
         messages = [message.plain() for message in asked.messages]
+        loop = asyncio.get_running_loop()
         id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
 
         def kept(decision: Decision) -> Decision:
             """The decision, under the id that the answer has, in the log: before any of its words leaves that waits for it."""
             found = replace(decision, id=id, created=created)
+            loop.call_soon_threadsafe(caller.spend, cost(found))
             if decision_log:
                 decision_log.keep(found, messages, wants)
             return found
@@ -94,7 +98,7 @@ def create_app(corridor: Corridor) -> FastAPI:
             decision = await unless_left(request, run(lambda parts, _: kept(parts.reply(messages, wants))))
             if decision is None:
                 return Response(status_code=LEFT)
-            return JSONResponse(wire.completion(decision, corridor.policy, asked.explain))
+            return JSONResponse(wire.completion(decision, corridor.policy, asked.explain, texts=caller.sees_dropped))
         feed = Feed()
         head = wire.chunk_head(id, created, corridor.generator.name, corridor.versions())
 
@@ -109,7 +113,9 @@ def create_app(corridor: Corridor) -> FastAPI:
 
         def events(decided: tuple[Decision, list[str]]) -> Iterator[dict[str, Any]]:
             include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-            return wire.chunks(decided[0], corridor.policy, asked.explain, include_usage, decided[1])
+            return wire.chunks(
+                decided[0], corridor.policy, asked.explain, include_usage, decided[1], texts=caller.sees_dropped
+            )
 
         return await stream(request, feed, run(reply), events, partial(_error_event, request))
 
@@ -173,6 +179,7 @@ def create_app(corridor: Corridor) -> FastAPI:
             },
             "tools": corridor.toolset.installed,
             **({"decision_log": decision_log.state()} if decision_log else {}),
+            **({"keys": {"warning": ring.warning}} if ring and ring.warning else {}),
         }
 
     return app
@@ -199,6 +206,9 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
             f"ungrounded is 'drop'{whose}, which needs grounding 'cite' or 'research', not 'off'", "ungrounded"
         )
     candidates = request.candidates or max(settings.candidates, request.n)
+    if candidates > settings.max_candidates:
+        named = "candidates" if request.candidates else "n"
+        raise Refused(f"{named} is {candidates}; the limit is {settings.max_candidates} (max_candidates)", named)
     return Wants(
         candidates=candidates,
         choices=request.n,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service import eval_command, label_cli, log_cli
+from service import eval_command, keys_cli, label_cli, log_cli
 from service.console import console, plain_errors, progress, settings_of
 
 app = typer.Typer(
@@ -38,6 +38,10 @@ def serve(
     index: IndexOption = None,
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
+    keys: Annotated[Path | None, typer.Option(help="file of API keys made by `winnow keys add`")] = None,
+    insecure_no_keys: Annotated[
+        bool, typer.Option("--insecure-no-keys", help="listen for other machines without keys: anybody may ask")
+    ] = False,
 ) -> None:
     """Answer chat requests over HTTP, in the OpenAI shapes."""
     import uvicorn
@@ -45,6 +49,7 @@ def serve(
     with plain_errors():
         from service.app import create_app
         from service.assembly import assemble
+        from service.listening import check_address, server_options
 
         settings = settings_of(
             host=host,
@@ -54,22 +59,20 @@ def serve(
             index=index,
             upstream=upstream,
             upstream_model=upstream_model,
+            keys=keys,
+            insecure_no_keys=insecure_no_keys or None,
         )
+        check_address(settings)
         with console.status("loading model, classifier and index"):
             corridor = assemble(settings)
         web = create_app(corridor)
     where = f"http://{settings.host}:{settings.port}"
+    key = " -H 'authorization: Bearer KEY'" if settings.keys else ""
     body = '{"model": "default", "messages": [{"role": "user", "content": "What is the capital of Kenya?"}]}'
     print(
-        f"\nWinnow is ready. Try:\n\n  curl {where}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f"\nWinnow is ready. Try:\n\n  curl {where}/v1/chat/completions -H 'content-type: application/json'{key} -d '{body}'\n"
     )
-    uvicorn.run(
-        web,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        timeout_graceful_shutdown=settings.drain_seconds,
-    )
+    uvicorn.run(web, **server_options(settings))
 
 
 @app.command(epilog="Example: winnow chat --policy strict")
@@ -153,6 +156,9 @@ app.command("label", epilog=label_cli.EXAMPLE)(label_cli.label)
 
 
 app.command("decisions", epilog=log_cli.DECISIONS_EXAMPLE)(log_cli.decisions)
+
+
+app.add_typer(keys_cli.app, name="keys", epilog=keys_cli.EXAMPLE)
 
 
 app.command("replay", epilog=log_cli.REPLAY_EXAMPLE)(log_cli.replay)

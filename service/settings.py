@@ -5,8 +5,9 @@ Knows names, ranges and defaults. Does not load anything.
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from classifiers import DEFAULT_MODEL
@@ -20,6 +21,15 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     model: str = Field(DEFAULT_MODEL, description="chat model, by name or path")
+    keys: Path | None = Field(
+        None,
+        description="file of API keys made by `winnow keys add`; default: none, and anybody who reaches it may ask",
+    )
+    insecure_no_keys: bool = Field(False, description="listen for other machines without keys: anybody may ask")
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="origins of web pages that may ask, like https://chat.example.org; default: none",
+    )
     policy: str = Field("balanced", description="preset or path of a policy file")
     index: Path | None = Field(
         None, description="folder of an index made by `winnow index`; default: the sample corpus"
@@ -52,9 +62,13 @@ class Settings(BaseSettings):
     temperature: float = Field(0.7, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
 
+    max_candidates: int = Field(64, ge=1, le=64, description="candidates that a request may ask for")
     max_messages: int = Field(100, ge=1, description="messages in a request")
     max_input_tokens: int = Field(2048, ge=16, description="tokens of conversation that the model is given")
     max_body_bytes: int = Field(1_000_000, ge=1000, description="bytes of a request body")
+    max_header_bytes: int = Field(16_384, ge=1024, description="bytes of a request's first line and headers")
+    max_connections: int = Field(512, ge=1, description="connections at the same time; further ones are answered 503")
+    arrival_seconds: float = Field(30.0, gt=0, description="time limit for a request to arrive whole")
     max_screen_items: int = Field(64, ge=1, description="texts in one moderation request")
     screen_seconds: float = Field(60.0, gt=0, description="time limit for judging the candidates of one answer")
     max_running: int = Field(32, ge=1, le=256, description="requests that are worked on at the same time")
@@ -89,6 +103,25 @@ class Settings(BaseSettings):
         False, description="log what users, candidates and replies say, dropped ones too; else digests and lengths"
     )
     retention_days: float = Field(30, ge=0, description="days that a logged decision is kept; 0: for good")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError(f"{origin!r} is no origin like https://chat.example.org, without a path")
+        return value
+
+    @model_validator(mode="after")
+    def _no_more_candidates_than_may_be_asked_for(self) -> "Settings":
+        if self.candidates > self.max_candidates:
+            raise ValueError(f"candidates is {self.candidates}, more than the {self.max_candidates} of max_candidates")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -1,6 +1,6 @@
 """The OpenAI-compatible answers as they are sent.
 
-Knows JSON. Decides what of a decision leaves the house: never the text of a dropped candidate (law 7).
+Knows JSON. Decides what of a decision leaves the house: never the text of a dropped candidate, but to a key for it (law 7).
 """
 
 import uuid
@@ -56,8 +56,8 @@ def moderation_block(verdicts: Sequence[Verdict | None], policy: Policy, model: 
     }
 
 
-def completion(decision: Decision, policy: Policy, explain: bool) -> Json:
-    """The whole answer, not streamed."""
+def completion(decision: Decision, policy: Policy, explain: bool, *, texts: bool = False) -> Json:
+    """The whole answer, not streamed. `texts`: with `explain`, what every candidate says, for whom law 7 allows it."""
     return {
         **_head(decision, "chat.completion"),
         "choices": [
@@ -75,12 +75,18 @@ def completion(decision: Decision, policy: Policy, explain: bool) -> Json:
             for i, reply in enumerate(decision.replies)
         ],
         "usage": usage(decision),
-        **_record(decision, policy, explain),
+        **_record(decision, policy, explain, texts),
     }
 
 
 def chunks(
-    decision: Decision, policy: Policy, explain: bool, include_usage: bool, sent: Sequence[str] = ()
+    decision: Decision,
+    policy: Policy,
+    explain: bool,
+    include_usage: bool,
+    sent: Sequence[str] = (),
+    *,
+    texts: bool = False,
 ) -> Iterator[Json]:
     """The same answer as a stream of chunks. Everything in it has already been screened.
 
@@ -94,7 +100,7 @@ def chunks(
         for piece in _pieces(reply.text[len(before) :]):
             yield _chunk(head, i, {"content": piece})
         last = _chunk(head, i, {"annotations": annotations(reply)}, reply.finish_reason)
-        yield {**last, **_record(decision, policy, explain)} if i + 1 == len(decision.replies) else last
+        yield {**last, **_record(decision, policy, explain, texts)} if i + 1 == len(decision.replies) else last
     if include_usage:
         yield {**head, "choices": [], "usage": usage(decision)}
 
@@ -197,7 +203,7 @@ def _head(decision: Decision, kind: str) -> Json:
     return {**chunk_head(decision.id, decision.created, decision.model, decision.versions), "object": kind}
 
 
-def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
+def _record(decision: Decision, policy: Policy, explain: bool, texts: bool) -> Json:
     model = f"winnow-safety-{decision.versions['safety']}"
     verdicts = [reply.verdict for reply in decision.replies]
     if not any(verdicts) and decision.judged and all(UNSCORED in j.verdict.because for j in decision.judged):
@@ -230,6 +236,7 @@ def _record(decision: Decision, policy: Policy, explain: bool) -> Json:
         record["winnow"]["verdicts"] = [
             {
                 "dropped": not j.kept,
+                **({"text": j.candidate.text} if texts else {}),
                 "because": list(j.verdict.because) or ([j.reason] if j.reason else []),
                 "flagged": list(j.verdict.flagged),
                 "unsafe": j.verdict.unsafe,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.body_limit import BodyLimit
+from service.body_limit import BodyLimit, HeadLimit
 
 
 def ask(app, chunks, declared=None, kind="http"):
@@ -107,3 +107,42 @@ def test_what_is_not_http_is_let_through():
         await send({"type": "lifespan.startup.complete"})
 
     assert ask(BodyLimit(lifespan, 10), [], b"999", kind="lifespan") == [{"type": "lifespan.startup.complete"}]
+
+
+def headed(limit, **scope):
+    """What the app with a limited head sends."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    whole = {"type": "http", "raw_path": b"/", "query_string": b"", "headers": [], **scope}
+    asyncio.run(HeadLimit(greets, limit)(whole, None, send))
+    return sent
+
+
+async def greets(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"raw_path": b"/" + b"x" * 9},
+        {"query_string": b"x" * 9},
+        {"headers": [(b"n", b"x" * 8)]},
+        {"headers": [(b"x" * 9, b"")]},
+        {"headers": [(b"n", b"x")] * 4, "query_string": b"x"},
+    ],
+)
+def test_a_head_passes_up_to_the_limit_and_is_answered_431_over_it(scope):
+    assert headed(10, **scope)[0]["status"] == 200
+    start, body = headed(9, **scope)
+    assert start["status"] == 431
+    assert (
+        json.loads(body["body"])["error"]["message"] == "address and headers have more than 9 bytes (max_header_bytes)"
+    )
+
+
+def test_what_is_not_http_has_no_head():
+    assert headed(1, type="websocket", headers=[(b"a", b"bcd")])[0]["status"] == 200

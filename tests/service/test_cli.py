@@ -614,11 +614,11 @@ def test_serve_lets_what_runs_go_on_for_as_long_as_is_set(served, monkeypatch):
 def test_an_option_goes_before_the_environment_and_the_environment_before_the_file(served, monkeypatch, tmp_path):
     seen: list[Settings] = []
     monkeypatch.setattr("service.assembly.assemble", lambda settings: seen.append(settings) or make_corridor())
-    (tmp_path / "winnow.toml").write_text('host = "file"\nport = 1\npolicy = "strict"\n')
-    monkeypatch.setenv("WINNOW_HOST", "environment")
+    (tmp_path / "winnow.toml").write_text('host = "127.0.0.3"\nport = 1\npolicy = "strict"\n')
+    monkeypatch.setenv("WINNOW_HOST", "127.0.0.4")
     monkeypatch.setenv("WINNOW_PORT", "2")
     assert run("serve", "--port", 3).exit_code == 0
-    assert (seen[0].policy, seen[0].host, seen[0].port) == ("strict", "environment", 3)
+    assert (seen[0].policy, seen[0].host, seen[0].port) == ("strict", "127.0.0.4", 3)
 
 
 @pytest.mark.parametrize("command", ["serve", "chat"])

@@ -75,6 +75,11 @@ OUT_OF_RANGE = [
     ("max_messages", 0),
     ("max_input_tokens", 15),
     ("max_body_bytes", 999),
+    ("max_candidates", 0),
+    ("max_candidates", 65),
+    ("max_header_bytes", 1023),
+    ("max_connections", 0),
+    ("arrival_seconds", 0),
     ("max_screen_items", 0),
     ("screen_seconds", 0),
     ("max_queue", 0),
@@ -112,6 +117,7 @@ def test_a_value_out_of_range_is_refused_by_name_from_the_environment_too(name, 
     "name",
     [
         *("temperature", "top_p", "screen_seconds", "support_threshold", "evidence_relevance", "research_seconds"),
+        "arrival_seconds",
         *("upstream_connect_seconds", "upstream_read_seconds", "upstream_seconds"),
     ],
 )
@@ -135,3 +141,24 @@ def test_every_limit_is_tried_here():
     kinds = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)
     limited = {name for name, f in Settings.model_fields.items() if any(isinstance(m, kinds) for m in f.metadata)}
     assert limited == {name for name, _ in OUT_OF_RANGE}
+
+
+def test_the_default_number_of_candidates_is_within_what_may_be_asked_for():
+    assert Settings(candidates=8, max_candidates=8).candidates == 8
+    with pytest.raises(ValidationError, match="candidates is 9, more than the 8 of max_candidates"):
+        Settings(candidates=9, max_candidates=8)
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "", "chat.example.org", "ftp://a.example", "https://a.example/", "https://a.example/x"]
+)
+def test_what_is_no_origin_is_refused_by_name(origin):
+    with pytest.raises(ValidationError, match="cors_origins"):
+        Settings(cors_origins=[origin])
+    with pytest.raises(ValidationError, match="is no origin like"):
+        Settings(cors_origins=["https://a.example", origin])
+
+
+def test_origins_may_be_named_in_the_environment(monkeypatch):
+    monkeypatch.setenv("WINNOW_CORS_ORIGINS", '["https://a.example", "http://localhost:3000"]')
+    assert Settings().cors_origins == ["https://a.example", "http://localhost:3000"]
