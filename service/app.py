@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,19 +12,26 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
+from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
-from service import requests, wire
+from service import request_id, requests, wire
 from service.batch import screen_line
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.faults import describe
-from service.generator import Generator, GeneratorFailed, PromptTooLong, Sampling
+from service.generator import GeneratorFailed, PromptTooLong, Sampling
 from service.grounding import ground_line
+from service.metrics import Metrics
+from service.readiness import Readiness
 from service.reloading import Live
 from service.settings import Settings
+from service.tracing import Tracing, telemetry
+from service.upstream import UpstreamGenerator
+from service.watching import Watching
+from service.weights import Weights
 from service.worker import QueueFull, Worker
 
 log = logging.getLogger(__name__)
@@ -38,8 +45,9 @@ class Refused(ValueError):
         self.param, self.code, self.status = param, code, status
 
 
-def create_app(corridor: Corridor) -> FastAPI:
+def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None) -> FastAPI:
     """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
+    Spans go to the `tracer_provider`; without one, to where the environment says, if it does (`tracing.py`).
 
     Raises `log_file.LogUnreadable`, OSError where the settings name a decision log that cannot be written.
     """
@@ -47,6 +55,9 @@ def create_app(corridor: Corridor) -> FastAPI:
     live = Live(corridor)
     worker = Worker(settings.max_queue)
     decision_log = DecisionLog.of(settings)
+    readiness = Readiness(live, Weights(corridor.weights), decision_log)
+    tracing = Tracing(tracer_provider)
+    metrics = _metrics(corridor, worker, live, readiness)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -55,15 +66,24 @@ def create_app(corridor: Corridor) -> FastAPI:
         if decision_log:
             await asyncio.to_thread(decision_log.close)
 
-    app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
+    app = FastAPI(
+        title="Winnow",
+        description="Screened, ranked and sourced chat replies.",
+        lifespan=lifespan,
+        telemetry=telemetry(tracer_provider),
+    )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    _add_error_envelope(app)
+    app.add_middleware(Watching, counted=metrics.request)
+    _add_error_envelope(app, metrics.error)
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: requests.ChatRequest) -> Response:
         wants = _wants(request, corridor)
         messages = [message.plain() for message in request.messages]
-        decision = await worker.run(lambda: live.current().reply(messages, wants))
+        with tracing.reply(wants, corridor.generator.name, request.stream) as decided:
+            decision = await worker.run(lambda: live.current().reply(messages, wants))
+            decided(decision)
+        metrics.decided(decision)
         if decision_log:
             await decision_log.keep(decision, messages, wants)
         if not request.stream:
@@ -127,14 +147,21 @@ def create_app(corridor: Corridor) -> FastAPI:
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @app.get("/metrics", include_in_schema=False)
+    def scrape(request: Request) -> Response:
+        content, media_type = metrics.page(request.headers.get("accept"))
+        return Response(content, headers={"content-type": media_type})
+
     @app.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
         index = (await asyncio.to_thread(live.current)).index
-        reason = await asyncio.to_thread(_unready, corridor.generator)
-        response.status_code = 503 if reason else 200
+        reasons = await asyncio.to_thread(readiness.reasons)
+        warnings = readiness.warnings()
+        response.status_code = 503 if reasons else 200
         return {
-            "status": "not ready" if reason else "ready",
-            **({"reasons": [reason]} if reason else {}),
+            "status": "not ready" if reasons else "ready",
+            **({"reasons": reasons} if reasons else {}),
+            **({"warnings": warnings} if warnings else {}),
             "generator": corridor.generator.name,
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
@@ -181,13 +208,22 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     )
 
 
-def _unready(generator: Generator) -> str | None:
-    """Why an upstream server cannot be asked now; None where it can, and of a local model."""
-    look = getattr(generator, "unready", None)
-    return look() if look else None
+def _metrics(corridor: Corridor, worker: Worker, live: Live, readiness: Readiness) -> Metrics:
+    metrics = Metrics(corridor.policy.objectives, {"generator": corridor.generator.name, **corridor.versions()})
+    metrics.queue(lambda: worker.waiting, lambda: worker.running)
+    metrics.index(lambda: len(live.current().index))
+    metrics.readiness(lambda: readiness.reasons(ask_upstream=False), readiness.warnings)
+    if readiness.decision_log:
+        metrics.decision_log(readiness.decision_log)
+    if isinstance(corridor.generator, UpstreamGenerator):
+        breaker = corridor.generator.client.breaker
+        metrics.circuit(lambda: breaker.state)
+    return metrics
 
 
-def _add_error_envelope(app: FastAPI) -> None:
+def _add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
+    """`counted` is told the code of each error, also of one that is an event of a stream."""
+
     def answer(
         status: int,
         message: str,
@@ -196,6 +232,7 @@ def _add_error_envelope(app: FastAPI) -> None:
         headers: Mapping[str, str] | None = None,
     ) -> JSONResponse:
         kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+        counted(code or f"http_{status}")
         return JSONResponse(wire.error(message, kind, param, code), status, headers)
 
     @app.exception_handler(RequestValidationError)
@@ -239,4 +276,6 @@ def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         log.error("unforeseen %s", describe(error))
-        return answer(500, "internal error; the server's log says more", None, "internal_error")
+        # The one answer that is given outside of all middleware.
+        named = {request_id.HEADER: request_id.current.get() or ""}
+        return answer(500, "internal error; the server's log says more", None, "internal_error", named)

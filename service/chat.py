@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from classifiers import Policy, QualityRater, Rated, SafetyScorer, Verdict
 from classifiers.labelled import Turn
@@ -61,6 +62,8 @@ class Corridor:
     """Judges which claims a passage bears out; without one, shared words do."""
     quality: QualityRater | None = None
     """Rates what passed, to rank it; without one, likelihood does."""
+    weights: tuple[Path, ...] = ()
+    """Folders of the weights in use, each with its checksums."""
 
     def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.

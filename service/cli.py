@@ -43,6 +43,7 @@ def serve(
     import uvicorn
 
     with plain_errors():
+        from service import logs
         from service.app import create_app
         from service.assembly import assemble
 
@@ -55,6 +56,7 @@ def serve(
             upstream=upstream,
             upstream_model=upstream_model,
         )
+        logs.configure(settings.log_format, settings.log_level)
         with console.status("loading model, classifier and index"):
             corridor = assemble(settings)
         web = create_app(corridor)
@@ -63,7 +65,7 @@ def serve(
     print(
         f"\nWinnow is ready. Try:\n\n  curl {where}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
     )
-    uvicorn.run(web, host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(web, host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
 @app.command(epilog="Example: winnow chat --policy strict")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
 from classifiers.labelled import Turn
 from service.faults import describe
+from service.request_id import carried
 
 MAX_HUNG = 4
 """Judging threads that may hang at once; a thread cannot be killed, so past this nothing new is started."""
@@ -70,7 +71,7 @@ def _scored(
             _slots.release()
 
     try:
-        threading.Thread(target=work, daemon=True, name="winnow-judge").start()
+        threading.Thread(target=carried(work), daemon=True, name="winnow-judge").start()
     except RuntimeError:
         _slots.release()
         log.error("no thread could be started to judge in")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.request_id import carried
+
 T = TypeVar("T")
 
 
@@ -29,9 +31,17 @@ class Worker:
             raise QueueFull(f"{self._max_queue} requests already wait (max_queue); try again soon")
         self._pending += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, carried(work))
         finally:
             self._pending -= 1
+
+    @property
+    def running(self) -> int:
+        return min(self._pending, 1)
+
+    @property
+    def waiting(self) -> int:
+        return self._pending - self.running
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
