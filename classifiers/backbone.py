@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from classifiers import models
 from classifiers.adaptation import Update, lay_in
+from classifiers.caches import cache_of, joinable, joined, layers_of, mask
 from classifiers.labelled import Turn
 from classifiers.sentences import Span, sentences
 
@@ -31,6 +32,8 @@ PASSAGE_TOKENS = 48
 
 Features = NDArray[np.float16]
 Progress = Callable[[int], None]
+Asked = tuple[Sequence[Turn], Sequence[str], str]
+"""(context, replies to it, who speaks in them)."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +82,38 @@ class Backbone:
         The first windows cover the whole reply, `WINDOW_TOKENS` at a time and overlapping; those of a long reply are followed by
         its sentences, a few at a time: none of it goes unread, and none is drowned.
         """
-        if not replies:
-            return []
-        cut = [(*self._tokens(reply), reply) for reply in replies]
+        return self.read_all([(context, replies, role)])[0]
+
+    def read_all(self, asked: Sequence[Asked]) -> list[list[list[Window]]]:
+        """The windows of every reply to each of several contexts, read together; each context is read once."""
+        flat = [(*self._tokens(reply), reply) for _, replies, _ in asked for reply in replies]
         pieces = []
-        for tokens, spans, text in cut:
+        for tokens, spans, text in flat:
             whole, passages = _windows(tokens), _passages(tokens, spans, text)
             pieces.append([(piece, 1) for piece in whole] + [(piece, len(passages)) for piece in passages])
         counts = [among for group in pieces for _, among in group]
-        flat = [(cut[i], piece) for i, group in enumerate(pieces) for piece, _ in group]
-        stretches = [_stretches(spans, piece, sentences(text)) for (_, spans, text), piece in flat]
-        ids = [tokens[start:end] for (tokens, _, _), (start, end) in flat]
+        cut = [(flat[i], piece) for i, group in enumerate(pieces) for piece, _ in group]
+        stretches = [_stretches(spans, piece, sentences(text)) for (_, spans, text), piece in cut]
+        ids = [tokens[start:end] for (tokens, _, _), (start, end) in cut]
         inner = [
             [(0, end - start), *((s - start, e - start) for s, e, _ in within)]
-            for (_, (start, end)), within in zip(flat, stretches, strict=True)
+            for (_, (start, end)), within in zip(cut, stretches, strict=True)
         ]
-        rows = iter(self.read_after(self._prefix(context, role), ids, inner, self._suffix()))
+        ends = np.cumsum([len(group) for group in pieces])
+        replies_before = np.cumsum([0] + [len(replies) for _, replies, _ in asked])
+        windows_before = [0, *ends]
+        parts = []
+        for (context, replies, role), first in zip(asked, replies_before, strict=False):
+            of = slice(windows_before[first], windows_before[first + len(replies)])
+            parts.append((self._prefix(context, role), ids[of], inner[of]))
+        rows = iter([row for found in self.read_after_each(parts, self._suffix()) for row in found])
         windows = []
-        for ((_, spans, text), (start, end)), within, among in zip(flat, stretches, counts, strict=True):
+        for ((_, spans, text), (start, end)), within, among in zip(cut, stretches, counts, strict=True):
             row = next(rows)
             span = (spans[start][0], spans[end - 1][1]) if spans else (0, len(text))
             windows.append(Window(span, row[0], tuple(span for _, _, span in within), row[1:], among))
-        ends = np.cumsum([len(group) for group in pieces])
-        return [windows[end - len(group) : end] for group, end in zip(pieces, ends, strict=True)]
+        groups = [windows[end - len(group) : end] for group, end in zip(pieces, ends, strict=True)]
+        return [groups[end - len(each[1]) : end] for each, end in zip(asked, replies_before[1:], strict=True)]
 
     def tokens(self, context: Sequence[Turn], reply: str, role: str) -> tuple[list[int], int, int]:
         """All tokens of an exchange as `read_many` reads it, and where the judged ones start and end."""
@@ -146,27 +158,53 @@ class Backbone:
         """Features of token spans of each window, (spans, width), read after a prefix that all share (read once) and before the
         suffix, at whose end the state is taken.
         """
-        with torch.inference_mode():
-            cache = self.trunk(input_ids=torch.tensor([prefix]), use_cache=True).past_key_values
-        found: dict[int, Features] = {}
-        order = sorted(range(len(windows)), key=lambda i: len(windows[i]))  # rows of like length waste little padding
-        for start in range(0, len(order), rows_a_batch):
-            part = order[start : start + rows_a_batch]
-            shared = copy.deepcopy(cache)
-            shared.batch_repeat_interleave(len(part))
-            ids = [windows[i] + suffix for i in part]
-            found |= zip(part, self._states(ids, [spans[i] for i in part], shared, len(prefix)), strict=True)
-        return [found[i] for i in range(len(windows))]
+        return self.read_after_each([(prefix, windows, spans)], suffix, rows_a_batch)[0]
 
-    def _states(self, ids: list[list[int]], spans: list[list[Span]], cache: Any, past: int) -> list[Features]:
+    def read_after_each(
+        self,
+        parts: Sequence[tuple[list[int], list[list[int]], list[list[Span]]]],
+        suffix: list[int],
+        rows_a_batch: int = 32,
+    ) -> list[list[Features]]:
+        """The same for several (prefix, windows, spans) at once: windows after different prefixes share a batch."""
+        caches: list[Any] = [self._remembered(prefix) if windows else None for prefix, windows, _ in parts]
+        order = [(part, i) for part, (_, windows, _) in enumerate(parts) for i in range(len(windows))]
+        order.sort(key=lambda row: len(parts[row[0]][1][row[1]]))  # rows of like length waste little padding
+        if not all(joinable(cache) for cache in caches if cache is not None):
+            order.sort(key=lambda row: row[0])
+        found: dict[tuple[int, int], Features] = {}
+        while order:
+            batch = order[:rows_a_batch]
+            if not joinable(caches[batch[0][0]]):
+                batch = [row for row in batch if row[0] == batch[0][0]]
+            order = order[len(batch) :]
+            if len({part for part, _ in batch}) == 1:
+                shared = copy.deepcopy(caches[batch[0][0]])
+                shared.batch_repeat_interleave(len(batch))
+            else:
+                shared = cache_of(joined([layers_of(caches[part]) for part, _ in batch]))
+            ids = [parts[part][1][i] + suffix for part, i in batch]
+            past = [len(parts[part][0]) for part, _ in batch]
+            found |= zip(batch, self._states(ids, [parts[part][2][i] for part, i in batch], shared, past), strict=True)
+        return [[found[part, i] for i in range(len(windows))] for part, (_, windows, _) in enumerate(parts)]
+
+    def _remembered(self, prefix: list[int]) -> Any:
+        with torch.inference_mode():
+            return self.trunk(input_ids=torch.tensor([prefix]), use_cache=True).past_key_values
+
+    def _states(
+        self, ids: list[list[int]], spans: list[list[Span]], cache: Any, past: Sequence[int] | int
+    ) -> list[Features]:
         # Rows are padded on the right: attention is causal, so padding cannot reach the tokens that are read.
         longest = max(map(len, ids))
         batch = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-        positions = torch.arange(past, past + longest).unsqueeze(0).expand(len(ids), -1)
+        before = torch.tensor(past).expand(len(ids))
+        positions = before.unsqueeze(1) + torch.arange(longest)
         with torch.inference_mode():
             out = self.trunk(
                 input_ids=batch,
                 position_ids=positions,
+                attention_mask=mask(before, cache.get_seq_length(), longest) if cache is not None else None,
                 past_key_values=cache,
                 use_cache=cache is not None,
                 output_hidden_states=True,

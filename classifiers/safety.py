@@ -14,13 +14,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.backbone import Backbone, Features, Window
+from classifiers.backbone import Asked, Backbone, Features, Window
 from classifiers.disguise import Words, undisguised
 from classifiers.labelled import Turn
 from classifiers.own_objective import Head
 from classifiers.policy import OBJECTIVES, Policy, load_policy
 from classifiers.readout import Scorer
 from classifiers.sentences import Span, sentences
+from classifiers.states import States
 from classifiers.verdicts import Place, Scores, Verdict, judge
 from data import MODELS
 
@@ -57,7 +58,7 @@ class Safety:
         self._words = Words.of_vocabulary(backbone.tokenizer.get_vocab())
         self.policy = policy
         self.version = scorer.version
-        self._last: tuple[object, dict[str, Features]] = (None, {})
+        self._kept = States()
 
     @classmethod
     def load(cls, policy: str | Path | Policy | None = None, folder: Path = SHIPPED) -> "Safety":
@@ -75,25 +76,35 @@ class Safety:
         A long reply is read in windows, disguised text as itself and as what it looks like: for each objective the worst
         reading decides (law 3).
         """
-        if not replies:
-            return []
-        texts = list(dict.fromkeys(replies))  # a small model says the same thing more than once
-        found = dict(zip(texts, self._read(context, texts, role, "raw"), strict=True))
-        plain_context = [(speaker, undisguised(content, self._words)) for speaker, content in context]
-        plain = {text: undisguised(text, self._words) for text in texts}
-        again = [text for text in texts if plain[text] != text or plain_context != list(context)]
-        read = self._read(plain_context, [plain[text] for text in again], role, "normalised")
-        for text, scores in zip(again, read, strict=True):
-            found[text] = found[text].worse(scores)
-        return [found[reply] for reply in replies]
+        return self.scores_many([(context, replies, role)])[0]
+
+    def scores_many(self, asked: Sequence[Asked]) -> list[list[Scores]]:
+        """The same for the replies to several contexts, in shared forward passes: (context, replies, role) each.
+
+        Whose company a text is read in changes the last digits of its scores at most.
+        """
+        # A small model says the same thing more than once.
+        texts = [list(dict.fromkeys(replies)) for _, replies, _ in asked]
+        raw = [(context, own, role) for (context, _, role), own in zip(asked, texts, strict=True)]
+        found = [dict(zip(own, read, strict=True)) for own, read in zip(texts, self._read(raw, "raw"), strict=True)]
+        again, plain = [], []
+        for context, own, role in raw:
+            plain_context = [(speaker, undisguised(content, self._words)) for speaker, content in context]
+            as_meant = {text: undisguised(text, self._words) for text in own}
+            hidden = [text for text in own if as_meant[text] != text or plain_context != list(context)]
+            again.append(hidden)
+            plain.append((plain_context, [as_meant[text] for text in hidden], role))
+        for scores, hidden, read in zip(found, again, self._read(plain, "normalised"), strict=True):
+            for text, other in zip(hidden, read, strict=True):
+                scores[text] = scores[text].worse(other)
+        return [[scores[reply] for reply in replies] for scores, (_, replies, _) in zip(found, asked, strict=True)]
 
     def states(self, context: Sequence[Turn | Mapping[str, str]], replies: Sequence[str]) -> Features:
         """The hidden states (n, width) of each reply as the assistant's, over its first window: what its scores rest on, for other
-        readouts. Those of the last replies that were scored are kept: after `scores` on the same context they cost nothing.
+        readouts. Those of the replies that were scored last are kept: after `scores` on the same context they cost nothing.
         """
-        turns = tuple(_turns(context))
-        of, last = self._last
-        states = dict(last) if of == turns else {}
+        turns = _turns(context)
+        states = self._kept.of(turns, replies)
         missing = [reply for reply in dict.fromkeys(replies) if reply not in states]
         if missing:
             states |= _first(missing, self.backbone.read(turns, missing))
@@ -101,20 +112,29 @@ class Safety:
             return np.empty((0, self.backbone.width), np.float16)
         return np.stack([states[reply] for reply in replies])
 
-    def _read(self, context: Sequence[Turn], texts: Sequence[str], role: str, reading: str) -> list[Scores]:
-        if not texts:
-            return []
-        windows = self.backbone.read(context, texts, role)
-        if role == "assistant" and reading == "raw":
-            self._last = (tuple(context), _first(texts, windows))  # at once: another thread sees the whole of it
-        flat = [window for group in windows for window in group]
+    def _read(self, asked: Sequence[Asked], reading: str) -> list[list[Scores]]:
+        told = [each for each in asked if each[1]]
+        if not told:
+            return [[] for _ in asked]
+        groups = self.backbone.read_all(told)
+        if reading == "raw":
+            for windows, (context, texts, role) in zip(groups, told, strict=True):
+                if role == "assistant":
+                    self._kept.keep(context, _first(texts, windows))
+        flat = [window for replies in groups for group in replies for window in group]
         # All windows and all their sentences at once: the readout's weights are what costs, not its rows.
         rows = self._rows(np.concatenate([np.vstack([window.features, window.sentences]) for window in flat]))
         parts = iter(np.split(rows, np.cumsum([1 + len(window.sentences) for window in flat])[:-1]))
-        return [
-            self._worst(group, [next(parts) for _ in group], text, reading)
-            for group, text in zip(windows, texts, strict=True)
-        ]
+        found = iter(
+            [
+                [
+                    self._worst(group, [next(parts) for _ in group], text, reading)
+                    for group, text in zip(replies, texts, strict=True)
+                ]
+                for replies, (_, texts, _) in zip(groups, told, strict=True)
+            ]
+        )
+        return [next(found) if texts else [] for _, texts, _ in asked]
 
     def _worst(
         self, windows: Sequence[Window], parts: Sequence[NDArray[np.float32]], text: str, reading: str

@@ -1,39 +1,49 @@
 """The doors: FastAPI routes and the error envelope. No logic; every route hands over to the corridor."""
 
 import asyncio
-import json
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from fastapi.sse import format_sse_event
+from fastapi.responses import JSONResponse, Response
 from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
 from service import request_id, requests, wire
 from service.batch import screen_line
+from service.batching import batched
 from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
+from service.decisions import Decision
 from service.faults import describe
-from service.generator import GeneratorFailed, PromptTooLong, Sampling
+from service.generator import GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
 from service.grounding import ground_line
 from service.metrics import Metrics
+from service.model_worker import ModelWorker
+from service.pool import Pool, QueueFull, TooLate
 from service.readiness import Readiness
 from service.reloading import Live
+from service.request_id import carried
+from service.sentences import Withdrawn, by_sentence
 from service.settings import Settings
+from service.streaming import LEFT, Feed, stream, unless_left
+from service.ticket import Ticket
 from service.tracing import Tracing, telemetry
 from service.upstream import UpstreamGenerator
 from service.watching import Watching
 from service.weights import Weights
-from service.worker import QueueFull, Worker
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -53,16 +63,22 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     """
     settings = corridor.settings
     live = Live(corridor)
-    worker = Worker(settings.max_queue)
-    decision_log = DecisionLog.of(settings)
-    readiness = Readiness(live, Weights(corridor.weights), decision_log)
     tracing = Tracing(tracer_provider)
-    metrics = _metrics(corridor, worker, live, readiness)
+    metrics = Metrics(corridor.policy.objectives, {"generator": corridor.generator.name, **corridor.versions()})
+    local = corridor.generator if isinstance(corridor.generator, LocalGenerator) else None
+    model_worker = ModelWorker(
+        local, settings.batch_rows, settings.batch_wait_ms / 1000, settings.screen_seconds, metrics.batch
+    )
+    pool = Pool(settings.max_running, settings.max_queue, settings.request_seconds)
+    decision_log = DecisionLog.of(settings)
+    readiness = Readiness(live, Weights(corridor.weights), model_worker, decision_log)
+    _tell(metrics, pool, readiness)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        worker.close()
+        pool.close()
+        model_worker.close()
         if decision_log:
             await asyncio.to_thread(decision_log.close)
 
@@ -76,67 +92,81 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     app.add_middleware(Watching, counted=metrics.request)
     _add_error_envelope(app, metrics.error)
 
+    def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
+        """Work for one request, with the corridor as it is now, in a thread of its own."""
+        return pool.run(carried(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket)))
+
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(request: requests.ChatRequest) -> Response:
-        wants = _wants(request, corridor)
-        messages = [message.plain() for message in request.messages]
-        with tracing.reply(wants, corridor.generator.name, request.stream) as decided:
-            decision = await worker.run(lambda: live.current().reply(messages, wants))
-            decided(decision)
-        metrics.decided(decision)
-        if decision_log:
-            await decision_log.keep(decision, messages, wants)
-        if not request.stream:
-            return JSONResponse(wire.completion(decision, corridor.policy, request.explain))
-        include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        events = wire.chunks(decision, corridor.policy, request.explain, include_usage)
+    async def chat(asked: requests.ChatRequest, request: Request) -> Response:
+        wants = _wants(asked, corridor)
+        messages = [message.plain() for message in asked.messages]
+        id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        traced = tracing.reply(wants, corridor.generator.name, asked.stream)
 
-        async def stream() -> AsyncIterator[bytes]:
-            for event in events:
-                yield format_sse_event(data_str=json.dumps(event))
-            yield format_sse_event(data_str="[DONE]")
+        def kept(decision: Decision) -> Decision:
+            """The decision, under the id that the answer has, in the log: before any of its words leaves that waits for it."""
+            found = replace(decision, id=id, created=created)
+            metrics.decided(found)
+            tracing.decided(found)
+            log.info("%s: %d sampled, %d dropped", id, len(found.judged), len(found.dropped), extra={"decision": id})
+            if decision_log:
+                decision_log.keep(found, messages, wants)
+            return found
 
-        return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        if not asked.stream:
+            decision = await unless_left(request, run(traced(lambda parts, _: kept(parts.reply(messages, wants)))))
+            if decision is None:
+                return Response(status_code=LEFT)
+            return JSONResponse(wire.completion(decision, corridor.policy, asked.explain))
+        feed = Feed()
+        head = wire.chunk_head(id, created, corridor.generator.name, corridor.versions())
+
+        def sentence(choice: int, text: str, first: bool) -> None:
+            feed.send(wire.sentence_chunk(head, choice, text, first))
+
+        def reply(parts: Corridor, ticket: Ticket) -> tuple[Decision, list[str]]:
+            if asked.stream_mode == "reply":
+                return kept(parts.reply(messages, wants, feed.tell)), []
+            early = decision_log is None or not decision_log.durable
+            return by_sentence(parts, messages, wants, feed.tell, sentence, kept, early)
+
+        def events(decided: tuple[Decision, list[str]]) -> Iterator[dict[str, Any]]:
+            include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            return wire.chunks(decided[0], corridor.policy, asked.explain, include_usage, decided[1])
+
+        return await stream(request, feed, run(traced(reply)), events, partial(_error_event, request))
 
     @app.post("/v1/moderations")
-    async def moderations(request: requests.ModerationRequest) -> dict[str, Any]:
-        if len(request.texts) > settings.max_screen_items:
-            raise Refused(f"input holds {len(request.texts)} texts; the limit is {settings.max_screen_items}", "input")
-        verdicts = await worker.run(lambda: corridor.screen([], request.texts, "user"))
+    async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
+        if len(asked.texts) > settings.max_screen_items:
+            raise Refused(f"input holds {len(asked.texts)} texts; the limit is {settings.max_screen_items}", "input")
+        verdicts = await run(lambda parts, _: parts.screen([], asked.texts, "user"))
         if any(UNSCORED in verdict.because for verdict in verdicts):
             raise HTTPException(503, "the input could not be judged")
         return wire.moderations(verdicts, corridor.policy, corridor.safety.version)
 
     @app.post("/v1/screen")
-    async def screen(request: requests.ScreenRequest) -> dict[str, Any]:
-        if len(request.messages) > settings.max_messages:
-            raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
-        line = {"id": request.id, "messages": [m.plain() for m in request.messages], "candidates": request.candidates}
-        found = await worker.run(
-            lambda: screen_line(corridor.screen, line, corridor.explain if request.explain else None)
-        )
+    async def screen(asked: requests.ScreenRequest) -> dict[str, Any]:
+        if len(asked.messages) > settings.max_messages:
+            raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
+        line = {"id": asked.id, "messages": [m.plain() for m in asked.messages], "candidates": asked.candidates}
+        found = await run(lambda parts, _: screen_line(parts.screen, line, parts.explain if asked.explain else None))
         if any(UNSCORED in row["because"] for row in [*found["verdicts"], found["prompt"] or {"because": []}]):
             raise HTTPException(503, "a text could not be judged")
         return found
 
     @app.post("/v1/ground")
-    async def ground(request: requests.GroundRequest) -> dict[str, Any]:
-        if len(request.messages) > settings.max_messages:
-            raise Refused(f"{len(request.messages)} messages; the limit is {settings.max_messages}", "messages")
+    async def ground(asked: requests.GroundRequest) -> dict[str, Any]:
+        if len(asked.messages) > settings.max_messages:
+            raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
         line = {
-            "id": request.id,
-            "text": request.text,
-            "messages": [m.plain() for m in request.messages],
-            "sources": request.sources,
+            "id": asked.id,
+            "text": asked.text,
+            "messages": [m.plain() for m in asked.messages],
+            "sources": asked.sources,
         }
-        return await worker.run(
-            lambda: ground_line(
-                line,
-                live.current().index,
-                corridor.support_threshold,
-                request.all_sentences,
-                corridor.support,
-            )
+        return await run(
+            lambda parts, _: ground_line(line, parts.index, parts.support_threshold, asked.all_sentences, parts.support)
         )
 
     @app.get("/v1/models")
@@ -178,6 +208,13 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     return app
 
 
+async def _error_event(request: Request, error: Exception) -> bytes:
+    """The envelope that the error would have been answered with, had no stream begun."""
+    handlers = request.app.exception_handlers
+    kind = next(kind for kind in type(error).__mro__ if kind in handlers)
+    return bytes((await handlers[kind](request, error)).body)
+
+
 def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     settings: Settings = corridor.settings
     if request.model not in ("default", corridor.generator.name):
@@ -208,17 +245,17 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     )
 
 
-def _metrics(corridor: Corridor, worker: Worker, live: Live, readiness: Readiness) -> Metrics:
-    metrics = Metrics(corridor.policy.objectives, {"generator": corridor.generator.name, **corridor.versions()})
-    metrics.queue(lambda: worker.waiting, lambda: worker.running)
+def _tell(metrics: Metrics, pool: Pool, readiness: Readiness) -> None:
+    """Have the states looked up whenever the metrics are asked for."""
+    live, generator = readiness.live, readiness.live.current().generator
+    metrics.queue(lambda: pool.waiting, lambda: pool.running)
     metrics.index(lambda: len(live.current().index))
     metrics.readiness(lambda: readiness.reasons(ask_upstream=False), readiness.warnings)
     if readiness.decision_log:
         metrics.decision_log(readiness.decision_log)
-    if isinstance(corridor.generator, UpstreamGenerator):
-        breaker = corridor.generator.client.breaker
+    if isinstance(generator, UpstreamGenerator):
+        breaker = generator.client.breaker
         metrics.circuit(lambda: breaker.state)
-    return metrics
 
 
 def _add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
@@ -262,7 +299,15 @@ def _add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
 
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        return answer(429, str(error), None, "queue_full", {"Retry-After": "5"})
+        return answer(429, str(error), None, "queue_full", {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(TooLate)
+    async def too_late(_: Request, error: TooLate) -> JSONResponse:
+        return answer(504, str(error), None, "deadline_exceeded")
+
+    @app.exception_handler(Withdrawn)
+    async def withdrawn(_: Request, error: Withdrawn) -> JSONResponse:
+        return answer(500, str(error), None, "content_filter")
 
     @app.exception_handler(LogFailed)
     async def unlogged(_: Request, error: LogFailed) -> JSONResponse:

@@ -27,8 +27,8 @@ def assemble(settings: Settings) -> Corridor:
     """Load everything that a reply needs.
 
     Raises `classifiers.PolicyError`, `DamagedWeights`, `ModelNotFound`, `retrieval.DamagedIndex`, FileNotFoundError, ValueError
-    (translator; upstream's address or key; a quality ranker trained with another safety classifier), ConnectionError (upstream without a
-    model's name): all at start, so that no request meets them.
+    (translator; upstream's address or key; a quality ranker trained with another safety classifier), ConnectionError (upstream
+    without a model's name): all at start, so that no request meets them.
     """
     policy = load_policy(settings.policy)
     index = load_index(settings)

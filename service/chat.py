@@ -3,11 +3,11 @@
 import secrets
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from classifiers import Policy, QualityRater, Rated, SafetyScorer, Verdict
+from classifiers import Policy, QualityRater, SafetyScorer, Verdict
 from classifiers.labelled import Turn
 from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
@@ -47,10 +47,15 @@ class Wants:
         if self.ungrounded == "drop" and self.grounding == "off":
             raise ValueError("ungrounded is 'drop', which needs grounding 'cite' or 'research', not 'off'")
 
+    @property
+    def one_candidate_is_the_reply(self) -> bool:
+        """Whether the first candidate that passes will be sent as it is: nothing else could be, and no source is waited for."""
+        return self.candidates == 1 and self.grounding != "research" and self.ungrounded != "drop"
+
 
 @dataclass(frozen=True)
 class Corridor:
-    """Everything a reply needs. Safe to share; one request runs at a time (see `app.py`)."""
+    """Everything a reply needs. Safe to share where its parts are; `batching.py` makes them so."""
 
     generator: Generator
     safety: SafetyScorer
@@ -65,10 +70,13 @@ class Corridor:
     weights: tuple[Path, ...] = ()
     """Folders of the weights in use, each with its checksums."""
 
-    def reply(self, messages: Sequence[Message], wants: Wants) -> Decision:
+    def reply(
+        self, messages: Sequence[Message], wants: Wants, tell: Callable[[str], None] = lambda _: None
+    ) -> Decision:
         """The decision on one conversation. What it sends has passed every objective, or is the policy's own fallback text.
 
-        Raises `PromptTooLong`, `GeneratorFailed`.
+        `tell` hears how far it has come, in counts ("sampled 16"), never a word of a candidate. Raises `PromptTooLong`,
+        `GeneratorFailed`.
         """
         clock = Clock()
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
@@ -81,7 +89,7 @@ class Corridor:
             hits = [] if wants.grounding == "off" else look_up(self.index, question, least, earlier=earlier)
 
         blocked = wants.block_input and input_verdict.dropped
-        waves = self._waves(messages, wants, seed, clock)
+        waves = self._waves(messages, wants, seed, clock, tell)
         judged = [] if blocked else waves.draft(hits)
         evidence = Evidence(self.index, self.toolset, question, hits, self.support)
         with clock("rank"):
@@ -118,6 +126,10 @@ class Corridor:
         """One verdict a text, under the corridor's policy and time limit; never raises (law 1)."""
         return screen(self.safety, self.policy, context, texts, self.settings.screen_seconds, role)
 
+    def judge(self, messages: Sequence[Message], texts: Sequence[str]) -> list[Verdict]:
+        """One verdict for each text as a reply to the conversation; never raises."""
+        return self.screen(_turns(messages), texts, "assistant")
+
     def explain(self, context: Sequence[Turn], text: str, verdict: Verdict, role: str) -> Verdict:
         """The verdict with its reasons looked into, where the classifier can; never raises."""
         return explain(self.safety, context, text, verdict, role)
@@ -136,15 +148,21 @@ class Corridor:
         """The support from which on a claim is cited: the setting's, else the judge's own."""
         return self.settings.support_threshold or (self.support.threshold if self.support else BY_WORDS)
 
-    def _waves(self, messages: Sequence[Message], wants: Wants, seed: int, clock: Clock) -> Waves:
-        def judge(texts: Sequence[str]) -> list[Verdict]:
-            return self.screen(_turns(messages), texts, "assistant")
-
-        def rated(texts: Sequence[str]) -> list[Rated | None]:
-            return rate(self.quality, _turns(messages), texts)
-
-        steering = self.policy.steering
-        return Waves(self.generator, judge, messages, wants.candidates, wants.sampling, seed, steering, clock, rated)
+    def _waves(
+        self, messages: Sequence[Message], wants: Wants, seed: int, clock: Clock, tell: Callable[[str], None]
+    ) -> Waves:
+        return Waves(
+            generator=self.generator,
+            screen=lambda texts: self.judge(messages, texts),
+            messages=messages,
+            candidates=wants.candidates,
+            sampling=wants.sampling,
+            seed=seed,
+            steering=self.policy.steering,
+            clock=clock,
+            rate=lambda texts: rate(self.quality, _turns(messages), texts),
+            tell=tell,
+        )
 
     def _rank(self, survivors: Sequence[Judged], evidence: Evidence) -> list[Judged]:
         return rank(survivors, evidence.question, evidence.hits, evidence.weight)

@@ -65,7 +65,14 @@ def serve(
     print(
         f"\nWinnow is ready. Try:\n\n  curl {where}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
     )
-    uvicorn.run(web, host=settings.host, port=settings.port, log_config=None, access_log=False)
+    uvicorn.run(
+        web,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
 
 
 @app.command(epilog="Example: winnow chat --policy strict")

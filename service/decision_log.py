@@ -97,13 +97,16 @@ class DecisionLog:
             return None
         return cls(settings.decision_log, settings.durable, settings.retain_texts, settings.retention_days or None)
 
-    async def keep(self, decision: Decision, messages: Sequence[Message], wants: Wants) -> None:
+    def keep(self, decision: Decision, messages: Sequence[Message], wants: Wants) -> None:
         """Log a decision. Where the log is durable this returns once the disk has it, and raises `LogFailed` where that fails: then the
         reply must not leave. Else it returns at once, and a failure is counted and told in the server's log.
         """
         written = self.put(decision, messages, wants)
         if self.durable:
-            await _written(written)
+            try:
+                written.result(WAIT_SECONDS)
+            except TimeoutError as error:
+                raise _silent() from error
 
     def put(self, decision: Decision, messages: Sequence[Message], wants: Wants) -> "Future[None]":
         """Log a decision; the future is done once it is committed, and raises `LogFailed` where it could not be."""
@@ -269,7 +272,11 @@ async def _written(future: "Future[None]") -> None:
     try:
         await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), WAIT_SECONDS)
     except TimeoutError as error:
-        raise LogFailed(f"the decision log did not answer within {WAIT_SECONDS:g} s") from error
+        raise _silent() from error
+
+
+def _silent() -> LogFailed:
+    return LogFailed(f"the decision log did not answer within {WAIT_SECONDS:g} s")
 
 
 def _file(path: Path) -> tuple[int, int] | None:

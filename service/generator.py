@@ -11,9 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from classifiers import models
-
-COLDEST = 1e-5
-"""A lower temperature is greedy: logits divided by it would leave the range of a float."""
+from service.decoding import Draw, Lot
 
 READ_TOGETHER = 8
 """Replies whose likelihoods are read in one batch: their logits over the whole vocabulary are held at once."""
@@ -118,48 +116,47 @@ class LocalGenerator:
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self._prompt(messages))
 
-    @torch.inference_mode()
     def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
         """`n` candidates in one batch. The same messages, settings and seed give the same candidates on the same machine.
 
         Raises `PromptTooLong`, ValueError for n < 1.
         """
+        draw = self.begin(messages, n, sampling)
+        lot = self.lot()
+        lot.join(draw.shares(n))
+        while lot.shares:
+            lot.step()
+        return self.candidates(draw)
+
+    @torch.inference_mode()
+    def begin(self, messages: Sequence[Message], n: int, sampling: Sampling) -> Draw:
+        """The prompt, read for `n` candidates that a lot of this generator can draw. Raises `PromptTooLong`, ValueError for n < 1."""
         if n < 1:
             raise ValueError(f"n is {n}; at least 1 candidate must be drawn")
         prompt = self._prompt(messages)
         most = min(sampling.max_tokens, self._room(prompt))
-        random = torch.Generator().manual_seed(sampling.seed)
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-        cache = read.past_key_values
-        cache.batch_repeat_interleave(n)
-        logits = read.logits[:, -1].expand(n, -1)
+        return Draw(len(prompt), read, n, sampling, most, self._finished)
 
-        drawn: list[list[int]] = [[] for _ in range(n)]
-        likelihood = [0.0] * n
-        done: list[str | None] = [None] * n
-        texts = [""] * n
-        for step in range(most):
-            tokens, logs = _draw(logits.float(), sampling, random)
-            for i in range(n):
-                if done[i] is None:
-                    drawn[i].append(int(tokens[i]))
-                    likelihood[i] += float(logs[i])
-                    done[i], texts[i] = self._finished(drawn[i], sampling.stop)
-            if all(done) or step + 1 == most:
-                break
-            position = torch.full((n, 1), len(prompt) + step)
-            logits = self._model(
-                input_ids=tokens.unsqueeze(1), position_ids=position, past_key_values=cache, use_cache=True
-            ).logits[:, -1]
+    def lot(self) -> Lot:
+        """An empty lot, in which what was begun with this generator is decoded together."""
+        return Lot(self._model)
+
+    def candidates(self, draw: Draw) -> list[Candidate]:
+        """What was drawn: the candidates in the order of their rows."""
         return [
             Candidate(
-                text=(texts[i] if done[i] else self._text(drawn[i])).strip(),
-                tokens=len(drawn[i]),
-                log_likelihood=likelihood[i],
-                finish_reason=done[i] or "length",
+                text=(row.text if row.reason else self._text(row.tokens)).strip(),
+                tokens=len(row.tokens),
+                log_likelihood=row.log_likelihood,
+                finish_reason=row.reason or "length",
             )
-            for i in range(n)
+            for row in draw.rows
         ]
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of drawn tokens, as far as it has come."""
+        return self._text(tokens)
 
     @torch.inference_mode()
     def log_likelihoods(self, messages: Sequence[Message], texts: Sequence[str]) -> list[float]:
@@ -228,17 +225,3 @@ class LocalGenerator:
         for token in self._special:
             content = content.replace(token, token[0] + " " + token[1:])
         return content
-
-
-def _draw(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row and its log-probability under the untempered distribution: (n, vocabulary) -> (n,), (n,)."""
-    top, ids = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
-    if sampling.temperature < COLDEST:
-        choice = torch.zeros(len(logits), 1, dtype=torch.long)
-    else:
-        probabilities = torch.softmax(top / sampling.temperature, dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
-        choice = torch.multinomial(probabilities, 1, generator=random)
-    logs = top.gather(1, choice) - logits.logsumexp(dim=-1, keepdim=True)
-    return ids.gather(1, choice).squeeze(1), logs.squeeze(1)

@@ -258,7 +258,8 @@ def _show(record: "Record", as_json: bool) -> None:
     line("versions: " + ", ".join(f"{name} {value}" for name, value in record.versions.items()))
     line("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in record.seconds.items()))
     asked = f"{record.wanted} candidates, {record.choices} choices, grounding {record.grounding}, ungrounded {record.ungrounded}"
-    line(f"asked for: {asked}; {record.attempts} attempts, {len(record.rounds)} rounds of research")
+    came = f"{len(record.candidates)} of {record.asked} candidates came"
+    line(f"asked for: {asked}; {record.attempts} attempts, {len(record.rounds)} rounds of research, {came}")
     for turn in record.messages:
         line(f"{turn.role}, {turn.said.characters} characters{words(turn.said.digest)}")
     question = record.input_verdict
@@ -280,6 +281,7 @@ def _show(record: "Record", as_json: bool) -> None:
         "attempt",
         "round",
         "evidence",
+        "rating",
         "log-likelihood",
         "characters",
     ):
@@ -299,6 +301,7 @@ def _show(record: "Record", as_json: bool) -> None:
             str(candidate.attempt),
             str(candidate.round),
             "yes" if candidate.with_evidence else "no",
+            _figure(candidate.rated and candidate.rated.rank_score),
             _figure(candidate.log_likelihood),
             str(candidate.said.characters),
         ]

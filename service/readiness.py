@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.decision_log import DecisionLog
 from service.generator import Generator
+from service.model_worker import ModelWorker
 from service.reloading import Live
 from service.weights import Weights
 
@@ -17,6 +18,7 @@ class Readiness:
 
     live: Live
     weights: Weights
+    model_worker: ModelWorker
     decision_log: DecisionLog | None = None
 
     def reasons(self, ask_upstream: bool = True) -> list[str]:
@@ -24,6 +26,8 @@ class Readiness:
         connection does.
         """
         found = self.weights.faults()
+        if self.model_worker.stuck:
+            found.append("the models' threads hang: nothing is run until one comes back")
         if ask_upstream and (why := _unready(self.live.current().generator)):
             found.append(why)
         if self.decision_log and self.decision_log.durable and (error := self.decision_log.error):

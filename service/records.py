@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from classifiers import Verdict
+from classifiers import Rated, Verdict
 from retrieval import Claim
 from service.chat import Wants
 from service.decisions import Decision, Judged, Reply
@@ -38,7 +38,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class LoggedCandidate:
-    """A candidate with its verdict, in which the places of reasons have no words. `log_likelihood` None: it was no finite number."""
+    """A candidate with its verdict, in which the places of reasons have no words. `log_likelihood` and `rated` are None where there was
+    none, or what there was held no finite numbers.
+    """
 
     said: Said
     tokens: int
@@ -49,13 +51,20 @@ class LoggedCandidate:
     attempt: int
     round: int
     ungrounded: bool
+    rated: Rated | None
 
     def judged(self, verdict: Verdict | None = None) -> Judged:
         """As the corridor holds it, under its own verdict or another; a mark stands for the words, where there were any."""
         text = "…" if self.said.characters else ""
-        likelihood = math.nan if self.log_likelihood is None else self.log_likelihood
-        candidate = Candidate(text, self.tokens, likelihood, self.finish_reason)
-        return Judged(candidate, verdict or self.verdict, self.with_evidence, self.attempt, self.round, self.ungrounded)
+        return Judged(
+            Candidate(text, self.tokens, self.log_likelihood, self.finish_reason),
+            verdict or self.verdict,
+            self.with_evidence,
+            self.attempt,
+            self.round,
+            self.ungrounded,
+            self.rated,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,8 @@ class Sampled:
 @dataclass(frozen=True)
 class Record:
     """A decision with what was asked for. `created` in seconds since 1970, UTC; `seconds` wall-clock by phase; `ranked`: survivors by
-    their places in `candidates`, best first. `texts`: digest to words, of every `Said`, where they are kept and were asked for.
+    their places in `candidates`, best first. `wanted`: candidates a draft; `asked`: of the generator in all, of which fewer may have
+    come. `texts`: digest to words, of every `Said`, where they are kept and were asked for.
     """
 
     id: str
@@ -132,6 +142,7 @@ class Record:
     seed: int
     messages: tuple[Turn, ...]
     wanted: int
+    asked: int
     choices: int
     sampling: Sampled
     grounding: str
@@ -213,6 +224,7 @@ def record_of(decision: Decision, messages: Sequence[Message], wants: Wants, ret
         seed=decision.seed,
         messages=tuple(Turn(message["role"], said(message["content"])) for message in messages),
         wanted=wants.candidates,
+        asked=decision.asked,
         choices=wants.choices,
         sampling=Sampled(
             sampling.max_tokens,
@@ -237,6 +249,7 @@ def record_of(decision: Decision, messages: Sequence[Message], wants: Wants, ret
                 j.attempt,
                 j.round,
                 j.ungrounded,
+                _rated(j.rated),
             )
             for j in decision.judged
         ),
@@ -320,6 +333,10 @@ def _wordless(verdict: Verdict) -> Verdict:
     """The verdict without the sentences that decided; a place keeps its characters and its reading."""
     reasons = tuple(replace(r, place=r.place and replace(r.place, sentence="")) for r in verdict.reasons)
     return replace(verdict, scores=dict(verdict.scores), reasons=reasons, doubt=_finite(verdict.doubt))
+
+
+def _rated(rated: Rated | None) -> Rated | None:
+    return rated if rated is not None and math.isfinite(rated.rank_score) else None
 
 
 def _finite(value: float | None) -> float | None:

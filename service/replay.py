@@ -1,6 +1,7 @@
 """Replay: logged decisions under another policy, from their stored scores or from new ones, and what would have become of each reply.
 
-Knows verdicts, waves and fallbacks. Does not know how a new candidate would be ranked or borne out: where that decides, it says so.
+Knows verdicts, waves, fallbacks, and ranks as far as no source decides. Does not know how good a new candidate would be found or
+whether a source would bear it out: where that decides, it says so.
 """
 
 from collections import Counter
@@ -9,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from classifiers import Policy, SafetyScorer, Scores, Verdict, judge, unscored
+from classifiers import Policy, Rated, SafetyScorer, Scores, Verdict, judge, unscored
 from classifiers.verdicts import UNSCORED
-from service.decisions import fallback_text
+from service.decisions import Judged, fallback_text
 from service.evidence import before_question, question_of
 from service.generator import Message
-from service.ranking import FINALISTS
-from service.records import LoggedCandidate, Record, said_of
+from service.ranking import FINALISTS, expected, rank
+from service.records import LoggedCandidate, Record, Said, said_of
 from service.screening import screen
 from service.waves import MOST_ATTEMPTS
 
@@ -23,6 +24,11 @@ SAME, ANOTHER, OPEN = "same", "another", "open"
 """What would be sent: what was; certainly something else; or what cannot be told without sampling, ranking or looking up again."""
 
 NEWLY_DROPPED, NEWLY_PASSED = "newly dropped", "newly passed"
+
+BEST = Rated(1.0, 1.0, 1.0)
+"""What a candidate may be rated that was dropped unrated."""
+LEAST = 0.005
+"""What moves a candidate's worth, in [0, 5], by less moves no rank: ranks go by hundredths."""
 
 
 class CannotReplay(ValueError):
@@ -91,12 +97,23 @@ def outcome(record: Record, found: Rejudged, policy: Policy) -> Outcome:
         return Outcome(OPEN, "a candidate would pass, if a source bears it out")
     if not all(kept[at] for at in sent):
         return Outcome(ANOTHER, "what was sent would be dropped")
-    if any(new and not old for new, old in zip(kept, was, strict=True)):
-        if len(sent) < len(record.replies) and record.ungrounded != "drop":
-            return Outcome(ANOTHER, "a candidate would pass where one was wanting")
+    passed = [at for at, alive in enumerate(kept) if alive and not was[at]]
+    if passed and len(sent) < len(record.replies) and record.ungrounded != "drop":
+        return Outcome(ANOTHER, "a candidate would pass where one was wanting")
+    dropped = [at for at, alive in enumerate(kept) if was[at] and not alive]
+    moved = _moved(record, judged, kept)
+    if record.grounding == "off" and (passed or dropped or moved):
+        firsts, sure = _firsts(record, judged, kept, passed)
+        if firsts != [record.candidates[at].said for at in sent]:
+            if sure:
+                return Outcome(ANOTHER, "another candidate would be ranked first")
+            return Outcome(OPEN, "a candidate would pass that might be ranked first")
+    elif passed:
         return Outcome(OPEN, "a candidate would pass that might be ranked first")
-    if _compared(record, [at for at, alive in enumerate(kept) if was[at] and not alive]):
+    elif _compared(record, dropped):
         return Outcome(OPEN, "a candidate that was compared with what was sent would be dropped")
+    elif moved or _rated_at_last(record, kept, was):
+        return Outcome(OPEN, "the candidates would be ranked otherwise")
     fallback = said_of(fallback_text(judged, policy))
     if any(reply.candidate is None and reply.said != fallback for reply in record.replies):
         return Outcome(ANOTHER, "the fallback text would be another")
@@ -248,6 +265,43 @@ def _deciding(record: Record, kept: Sequence[bool]) -> int | None:
     return min(
         (c.attempt for c, alive in zip(record.candidates, kept, strict=True) if alive and not c.round), default=None
     )
+
+
+def _firsts(
+    record: Record, judged: Sequence[Judged], kept: Sequence[bool], passed: Sequence[int]
+) -> tuple[list[Said], bool]:
+    """What would be sent where no source decides; and whether that is sure: a candidate that was dropped was never rated, and is
+    ranked here as the best there can be. Who is not among the first so is not among them otherwise.
+    """
+    rater = "quality" in record.versions
+    survivors = {at: judged[at] for at in _places(kept)}
+    by_rating = all(each.rated is not None for at, each in survivors.items() if at not in passed)
+    if rater:
+        survivors |= {at: replace(judged[at], rated=BEST) for at in passed}
+    ranked = rank(list(survivors.values()), "", [], lambda word: 0.0)[: record.choices]
+    firsts = [next(record.candidates[at].said for at, each in survivors.items() if each is one) for one in ranked]
+    return firsts, not (passed and rater and by_rating)
+
+
+def _moved(record: Record, judged: Sequence[Judged], kept: Sequence[bool]) -> bool:
+    """Whether new scores, in place of the stored, change what a survivor is worth: the likelier unsafe it is, the less."""
+    rated = all(judged[at].rated is not None for at in _places(kept))
+    for now, then in [(judged[at], record.candidates[at].judged()) for at in _places(kept)]:
+        if rated and abs(expected(now) - expected(then)) >= LEAST:
+            return True
+        if record.grounding == "research" and round(now.verdict.unsafe, 1) != round(then.verdict.unsafe, 1):
+            return True
+    return False
+
+
+def _rated_at_last(record: Record, kept: Sequence[bool], was: Sequence[bool]) -> bool:
+    """Whether likelihood ranked the survivors for want of one's rating, who would be dropped now."""
+    unrated = [at for at in _places(was) if record.candidates[at].rated is None]
+    return bool(unrated) and not any(kept[at] for at in unrated)
+
+
+def _places(those: Sequence[bool]) -> list[int]:
+    return [at for at, each in enumerate(those) if each]
 
 
 def _compared(record: Record, places: Sequence[int]) -> bool:

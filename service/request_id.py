@@ -7,9 +7,10 @@ import re
 import secrets
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 HEADER = "x-request-id"
 SOUND = re.compile(r"[A-Za-z0-9._:@+/=-]{1,128}")
@@ -24,7 +25,9 @@ def request_id(said: str | None) -> str:
     return said if said is not None and SOUND.fullmatch(said) else f"req-{secrets.token_hex(12)}"
 
 
-def carried(work: Callable[[], T]) -> Callable[[], T]:
-    """The work as it would run here: threads of a pool do not know for whom they work (request id, trace) unless they are told."""
+def carried(work: Callable[P, T]) -> Callable[P, T]:
+    """The work as it would run here: threads of a pool do not know for whom they work (request id, trace) unless they are told.
+    What this gives may be called once at a time.
+    """
     context = copy_context()
-    return lambda: context.run(work)
+    return lambda *args, **kwargs: context.run(work, *args, **kwargs)

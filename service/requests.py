@@ -110,6 +110,7 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=2**53)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    stream_mode: Literal["reply", "sentence"] = "reply"
     grounding: Literal["off", "cite", "research"] = "cite"
     ungrounded: Literal["keep", "mark", "drop"] | None = None
     explain: bool = False

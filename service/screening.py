@@ -13,11 +13,13 @@ from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
 from classifiers.labelled import Turn
 from service.faults import describe
 from service.request_id import carried
+from service.ticket import GivenUp
 
 MAX_HUNG = 4
 """Judging threads that may hang at once; a thread cannot be killed, so past this nothing new is started."""
 
-_slots = threading.BoundedSemaphore(MAX_HUNG)
+_hanging: set[threading.Thread] = set()
+"""Judging threads that nobody waits for any more."""
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,9 @@ def explain(scorer: SafetyScorer, context: Sequence[Turn], text: str, verdict: V
 def _scored(
     scorer: SafetyScorer, context: Sequence[Turn], texts: Sequence[str], seconds: float, role: str
 ) -> object | None:
-    if not _slots.acquire(blocking=False):
+    for ended in [thread for thread in tuple(_hanging) if not thread.is_alive()]:
+        _hanging.discard(ended)
+    if len(_hanging) >= MAX_HUNG:
         log.error("%d judging threads hang; nothing more is judged", MAX_HUNG)
         return None
     answer: queue.SimpleQueue[object | None] = queue.SimpleQueue()
@@ -64,20 +68,23 @@ def _scored(
     def work() -> None:
         try:
             answer.put(scorer.scores(context, texts, role))
+        except GivenUp:
+            answer.put(None)
         except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
             log.error("judging failed with %s", describe(error))
             answer.put(None)
         finally:
-            _slots.release()
+            _hanging.discard(threading.current_thread())
 
+    thread = threading.Thread(target=carried(work), daemon=True, name="winnow-judge")
     try:
-        threading.Thread(target=carried(work), daemon=True, name="winnow-judge").start()
+        thread.start()
     except RuntimeError:
-        _slots.release()
         log.error("no thread could be started to judge in")
         return None
     try:
         return answer.get(timeout=seconds)
     except queue.Empty:
         log.error("judging took longer than %s s", seconds)
+        _hanging.add(thread)
         return None

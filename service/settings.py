@@ -57,7 +57,16 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_000_000, ge=1000, description="bytes of a request body")
     max_screen_items: int = Field(64, ge=1, description="texts in one moderation request")
     screen_seconds: float = Field(60.0, gt=0, description="time limit for judging the candidates of one answer")
-    max_queue: int = Field(16, ge=1, description="requests that may wait for the model")
+    max_running: int = Field(32, ge=1, le=256, description="requests that are worked on at the same time")
+    max_queue: int = Field(64, ge=1, description="requests that may wait until others are done")
+    request_seconds: float = Field(120.0, gt=0, description="time limit of a request, waiting included")
+    drain_seconds: int = Field(
+        30, ge=0, description="how long requests that run may go on after the server is told to stop"
+    )
+    batch_rows: int = Field(64, ge=1, le=1024, description="candidates of all requests in one step of the model")
+    batch_wait_ms: float = Field(
+        5.0, ge=0, le=1000, description="how long an idle model waits for a second request to begin with the first"
+    )
 
     support_threshold: float | None = Field(
         None, gt=0, le=1, description="support from which a sentence is cited; default: the support classifier's own"
@@ -80,7 +89,9 @@ class Settings(BaseSettings):
     decision_log: Path | None = Field(
         None, description="SQLite file that every reply's decision is logged in; default: none"
     )
-    durable: bool = Field(False, description="no reply leaves before its decision is on the disk; else a moment after")
+    durable: bool = Field(
+        False, description="no word of a reply leaves before its decision is on the disk; else a moment after"
+    )
     retain_texts: bool = Field(
         False, description="log what users, candidates and replies say, dropped ones too; else digests and lengths"
     )

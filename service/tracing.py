@@ -5,7 +5,7 @@ server starts (extra `winnow[otel]`) and opens a span for each request, which ou
 message or a reply.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,10 +42,8 @@ class Tracing:
         self._tracer = trace.get_tracer("winnow", tracer_provider=provider)
 
     @contextmanager
-    def reply(self, wants: Wants, model: str, streams: bool) -> Iterator[Callable[[Decision], None]]:
-        """A span while a reply is made; hand the decision to what this gives. What runs in the block, or is `carried` out of it, has
-        its phases as children.
-        """
+    def reply(self, wants: Wants, model: str, streams: bool) -> Iterator[None]:
+        """A span while a reply is made, with its phases as children. Also a decorator of what makes the reply."""
         asked = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "winnow",
@@ -58,12 +56,16 @@ class Tracing:
             **({"gen_ai.request.choice.count": wants.choices} if wants.choices > 1 else {}),
             **({} if wants.seed is None else {"gen_ai.request.seed": wants.seed}),
         }
-        with self._span(f"chat {model}", asked) as span:
+        with self._span(f"chat {model}", asked):
             token = around.set(lambda phase: self._span(phase, {}))
             try:
-                yield lambda decision: span.set_attributes(_attributes(decision))
+                yield
             finally:
                 around.reset(token)
+
+    def decided(self, decision: Decision) -> None:
+        """Tell the span of the reply, within which this is called, what was decided."""
+        trace.get_current_span().set_attributes(_attributes(decision))
 
     @contextmanager
     def _span(self, name: str, attributes: dict[str, Any]) -> Iterator[Span]:

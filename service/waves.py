@@ -23,7 +23,8 @@ class Waves:
     """The candidates of one request. `screen` gives one verdict a text, in the conversation as the user sees it.
 
     `rate` gives each text that passed its rating, None where there is none. `candidates`: in the draft; a round of research draws half
-    as many. `attempts`: made at the draft so far. `asked`: candidates that the generator was asked for.
+    as many. `attempts`: made at the draft so far. `asked`: candidates that the generator was asked for. `tell` hears how far it has
+    come, in counts and no words of anybody's.
     """
 
     generator: Generator
@@ -37,6 +38,7 @@ class Waves:
     rate: Callable[[Sequence[str]], Sequence[Rated | None]] = lambda texts: [None] * len(texts)
     attempts: int = 0
     asked: int = 0
+    tell: Callable[[str], None] = lambda _: None
 
     def draft(self, hits: Sequence[Hit]) -> list[Judged]:
         """Half of the candidates with the evidence, half without; when none passes, once more with the steering prompt.
@@ -99,9 +101,11 @@ class Waves:
             raise
 
     def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
+        self.tell(f"sampled {len(drawn)}")
         with self.clock("screen"):
             verdicts = self.screen([candidate.text for candidate, _ in drawn])
         judged = [Judged(c, v, e, self.attempts - 1, round) for (c, e), v in zip(drawn, verdicts, strict=True)]
+        self.tell(f"screened, dropped {sum(not each.kept for each in judged)}")
         with self.clock("rank"):
             passed = [j.candidate.text for j in judged if j.kept]
             ratings = iter(self.rate(passed))

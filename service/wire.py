@@ -4,7 +4,7 @@ Knows JSON. Decides what of a decision leaves the house: never the text of a dro
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,8 @@ from service.quoting import title_of
 from service.research import ToolPassage
 
 Json = dict[str, Any]
+CHUNK = "chat.completion.chunk"
+_OPENING: Json = {"role": "assistant", "content": "", "refusal": None}
 
 
 def error(message: str, type: str, param: str | None = None, code: str | None = None) -> Json:
@@ -77,21 +79,39 @@ def completion(decision: Decision, policy: Policy, explain: bool) -> Json:
     }
 
 
-def chunks(decision: Decision, policy: Policy, explain: bool, include_usage: bool) -> Iterator[Json]:
-    """The same answer as a stream of chunks. Everything in it has already been screened."""
-    head = _head(decision, "chat.completion.chunk")
+def chunks(
+    decision: Decision, policy: Policy, explain: bool, include_usage: bool, sent: Sequence[str] = ()
+) -> Iterator[Json]:
+    """The same answer as a stream of chunks. Everything in it has already been screened.
 
-    def chunk(i: int, delta: Json, finish: str | None = None) -> Json:
-        return {**head, "choices": [{"index": i, "delta": delta, "finish_reason": finish, "logprobs": None}]}
-
+    `sent`: of each choice the text that was sent before, as `sentence_chunk`; what comes is the rest.
+    """
+    head = _head(decision, CHUNK)
     for i, reply in enumerate(decision.replies):
-        yield chunk(i, {"role": "assistant", "content": "", "refusal": None})
-        for piece in _pieces(reply.text):
-            yield chunk(i, {"content": piece})
-        last = chunk(i, {"annotations": annotations(reply)}, reply.finish_reason)
+        before = sent[i] if i < len(sent) else ""
+        if not before:
+            yield _chunk(head, i, _OPENING)
+        for piece in _pieces(reply.text[len(before) :]):
+            yield _chunk(head, i, {"content": piece})
+        last = _chunk(head, i, {"annotations": annotations(reply)}, reply.finish_reason)
         yield {**last, **_record(decision, policy, explain)} if i + 1 == len(decision.replies) else last
     if include_usage:
         yield {**head, "choices": [], "usage": usage(decision)}
+
+
+def sentence_chunk(head: Json, choice: int, text: str, first: bool) -> Json:
+    """A piece of a reply that is sent before the decision is; `first`: of this choice. `head`: see `chunk_head`."""
+    return _chunk(head, choice, {**_OPENING, "content": text} if first else {"content": text})
+
+
+def chunk_head(id: str, created: int, model: str, versions: Mapping[str, str]) -> Json:
+    """What every chunk of a stream begins with; the decision that ends it must have the same id and time."""
+    fingerprint = f"{versions['safety']}-{versions['policy']}"
+    return {"id": id, "object": CHUNK, "created": created, "model": model, "system_fingerprint": fingerprint}
+
+
+def _chunk(head: Json, choice: int, delta: Json, finish: str | None = None) -> Json:
+    return {**head, "choices": [{"index": choice, "delta": delta, "finish_reason": finish, "logprobs": None}]}
 
 
 def annotations(reply: Reply) -> list[Json]:
@@ -174,13 +194,7 @@ def usage(decision: Decision) -> Json:
 
 
 def _head(decision: Decision, kind: str) -> Json:
-    return {
-        "id": decision.id,
-        "object": kind,
-        "created": decision.created,
-        "model": decision.model,
-        "system_fingerprint": f"{decision.versions['safety']}-{decision.versions['policy']}",
-    }
+    return {**chunk_head(decision.id, decision.created, decision.model, decision.versions), "object": kind}
 
 
 def _record(decision: Decision, policy: Policy, explain: bool) -> Json:

@@ -79,6 +79,30 @@ def test_a_reply_is_read_alike_whatever_stands_beside_it(backbone: Backbone, rep
         assert alike(backbone.read(ASKED, [reply])[0], windows)
 
 
+@settings(max_examples=15)
+@given(st.lists(st.tuples(turns, st.lists(some_text, max_size=3), roles), max_size=4))
+def test_replies_to_several_contexts_are_read_together_as_each_alone(
+    backbone: Backbone, asked: list[tuple[list[Turn], list[str], str]]
+) -> None:
+    together = backbone.read_all(asked)
+    assert [len(found) for found in together] == [len(replies) for _, replies, _ in asked]
+    for (context, replies, role), found in zip(asked, together, strict=True):
+        for windows, others in zip(found, backbone.read(context, replies, role), strict=True):
+            assert alike(windows, others)
+
+
+def test_several_contexts_share_passes_and_each_is_read_once(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [(ASKED[:1], ["Fine.", "Well."], "assistant"), (ASKED, ["Good."], "assistant"), ((), ["Hi"], "user")]
+    run, passes = backbone.trunk.forward, []
+    monkeypatch.setattr(
+        backbone.trunk, "forward", lambda input_ids, **rest: passes.append(len(input_ids)) or run(input_ids, **rest)
+    )
+    backbone.read_all(asked)
+    assert passes == [1, 1, 1, 4]
+
+
 def test_a_long_reply_is_read_alike_whatever_stands_beside_it(backbone: Backbone) -> None:
     replies = ["Fine. " * 3, "All is well. You are a fool, dear. " * 12, "", "x" * 300, "One. Two. " * 30]
     for reply, windows in zip(replies, backbone.read(ASKED, replies), strict=True):

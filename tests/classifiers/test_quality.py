@@ -41,13 +41,13 @@ def safety(backbone: Backbone, scorer: Scorer) -> Safety:
 
 def counting(safety: Safety, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
-    read = safety.backbone.read
+    read = safety.backbone.read_all
 
-    def counted(context: Any, replies: Sequence[str], role: str = "assistant") -> Any:
-        calls.append(list(replies))
-        return read(context, replies, role)
+    def counted(asked: Sequence[Any]) -> Any:
+        calls.extend(list(replies) for _, replies, _ in asked)
+        return read(asked)
 
-    monkeypatch.setattr(safety.backbone, "read", counted)
+    monkeypatch.setattr(safety.backbone, "read_all", counted)
     return calls
 
 
@@ -121,6 +121,21 @@ def test_what_was_not_screened_in_this_context_is_read(
     calls = counting(safety, monkeypatch)
     np.testing.assert_allclose(safety.states(context, replies), expected, atol=0.01)
     assert calls == [read]
+
+
+def test_what_was_screened_with_the_replies_of_others_is_rated_without_another_reading(
+    safety: Safety, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quality = Quality(safety, readout_of(safety.backbone.width))
+    others = [("user", "What is tea?")]
+    calls = counting(safety, monkeypatch)
+    safety.scores_many([(CONTEXT, ["Yes.", "No."], "assistant"), (others, ["No."], "assistant")])
+    read = len(calls)
+    rated = [quality.judge(CONTEXT, ["No."]), quality.judge(others, ["No."])]
+    assert len(calls) == read
+    fresh = Quality(Safety(safety.backbone, safety.scorer, safety.policy), readout_of(safety.backbone.width))
+    for context, (found,) in zip((CONTEXT, others), rated, strict=True):
+        assert found.sensible == pytest.approx(fresh.judge(context, ["No."])[0].sensible, abs=0.01)
 
 
 def test_a_prompt_that_was_screened_is_not_taken_for_a_reply(safety: Safety, monkeypatch: pytest.MonkeyPatch) -> None:

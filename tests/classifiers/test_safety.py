@@ -49,6 +49,9 @@ class Reader:
         self.asked += [(list(context), reply, role) for reply in replies]
         return [self.texts[reply] for reply in replies]
 
+    def read_all(self, asked: Sequence[Any]) -> list[list[Sequence[Window]]]:
+        return [self.read(*each) for each in asked]
+
 
 class Passing:
     """Stands in for a readout: the features are the scores, unsafe first, and after them the doubt."""
@@ -144,6 +147,28 @@ def test_the_context_and_the_speaker_count(safety: Safety, change: str) -> None:
 def test_one_reply_is_scored_alike_whatever_stands_beside_it(safety: Safety) -> None:
     [alone] = safety.scores(CONTEXT, [SHORT])
     assert safety.scores(CONTEXT, [LONG, SHORT, "x"])[1] == pytest.approx(alone, abs=5e-3)
+
+
+def test_requests_judged_together_score_as_each_alone(safety: Safety) -> None:
+    asked = [
+        (CONTEXT, [SHORT, LONG], "assistant"),
+        ([], [DISGUISED, PLAIN, DISGUISED], "user"),
+        (CONTEXT[:1], [], "assistant"),
+        ([("user", DISGUISED)], [SHORT], "assistant"),
+    ]
+    together = safety.scores_many(asked)
+    assert [len(scores) for scores in together] == [2, 3, 0, 1]
+    for each, scores in zip(asked, together, strict=True):
+        for one, other in zip(scores, safety.scores(*each), strict=True):
+            assert dict(one) == pytest.approx(dict(other), abs=5e-3)
+            assert one.unsafe == pytest.approx(other.unsafe, abs=5e-3)
+
+
+def test_a_text_that_cannot_be_scored_spoils_no_other_request() -> None:
+    spoilt = safety_of({SHORT: [row(hate=0.1)], LONG: [row(hate=float("nan"))]})
+    (good,), (bad,) = spoilt.scores_many([(CONTEXT, [SHORT], "assistant"), (CONTEXT, [LONG], "assistant")])
+    assert good["hate"] == pytest.approx(0.1, abs=1e-3)
+    assert np.isnan(bad["hate"])
 
 
 def test_replies_that_say_the_same_are_read_once_and_each_has_its_verdict() -> None:

@@ -7,11 +7,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from classifiers import OBJECTIVES, Place, Policy, Scores
+from classifiers import OBJECTIVES, Place, Policy, Rated, Scores
 from service.chat import Corridor, Wants
 from service.decisions import Decision
 from service.generator import Message, Sampling
-from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, INVENTED, KENYA, POLICY, make_corridor, scores_of
+from tests.service.scripted import (
+    ASKS_KENYA,
+    ASKS_NOTHING,
+    GLAD,
+    INVENTED,
+    KENYA,
+    POLICY,
+    ScriptedGenerator,
+    ScriptedQuality,
+    make_corridor,
+    scores_of,
+)
 
 TEXTS = (
     GLAD,
@@ -32,15 +43,22 @@ CONVERSATIONS: tuple[list[Message], ...] = (
 
 @dataclass(frozen=True)
 class Situation:
-    """What a decision comes from. `rows`: the scores of each text, None for one that cannot be scored; `pool`: what is sampled from."""
+    """What a decision comes from. `rows`: the scores of each text, None for one that cannot be scored; `pool`: what is sampled from.
+
+    `ratings` of each text; None: there is no rater, {}: it fails. `likelihoods`: whether the generator tells them.
+    """
 
     messages: list[Message]
     wants: Wants
     pool: tuple[str, ...]
     rows: dict[str, dict[str, float] | None]
+    ratings: dict[str, Rated] | None = None
+    likelihoods: bool = True
 
     def corridor(self, policy: Policy = POLICY) -> Corridor:
-        return make_corridor(self._says, self._scores, policy=policy)
+        generator = ScriptedGenerator(self._says, likelihood=self._likelihood)
+        quality = None if self.ratings is None else ScriptedQuality(self._rated)
+        return make_corridor(generator=generator, scores=self._scores, policy=policy, quality=quality)
 
     def decide(self, policy: Policy = POLICY) -> Decision:
         return self.corridor(policy).reply(self.messages, self.wants)
@@ -49,6 +67,13 @@ class Situation:
         """The same for the same prompt and seed, as of any generator (law 6)."""
         shared = repr((messages, sampling.seed)).encode()
         return [self.pool[hashlib.sha256(b"%d" % at + shared).digest()[0] % len(self.pool)] for at in range(n)]
+
+    def _likelihood(self, text: str) -> float | None:
+        return -1.0 - len(text) % 7 if self.likelihoods else None
+
+    def _rated(self, context: Any, texts: Any) -> list[Rated]:
+        assert self.ratings is not None
+        return [self.ratings[text] for text in texts] if self.ratings else []
 
     def _scores(self, context: Any, texts: Any, role: str) -> list[Any]:
         return [self._row(text) for text in texts]
@@ -84,7 +109,13 @@ def situations(draw: st.DrawFn) -> Situation:
     raised = st.dictionaries(st.sampled_from(OBJECTIVES[:3]), probabilities(), min_size=1, max_size=2)
     judged = [*dict.fromkeys(pool), messages[-1]["content"]]
     rows = {text: draw(st.one_of(raised, raised, raised, st.just({}), st.none())) for text in judged}
-    return Situation(messages, wants, pool, rows)
+    ratings = st.fixed_dictionaries(dict.fromkeys(pool, rated()))
+    rater = draw(st.one_of(st.none(), st.just({}), ratings, ratings))
+    return Situation(messages, wants, pool, rows, rater, draw(st.booleans()))
+
+
+def rated() -> st.SearchStrategy[Rated]:
+    return st.lists(probabilities(), min_size=3, max_size=3).map(lambda each: Rated(*sorted(each, reverse=True)))
 
 
 @st.composite

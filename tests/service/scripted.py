@@ -71,7 +71,7 @@ class ScriptedGenerator:
     name = "scripted"
 
     def __init__(
-        self, says: Says = (GLAD,), limit: int = 10_000, likelihood: Callable[[str], float] | None = None
+        self, says: Says = (GLAD,), limit: int = 10_000, likelihood: Callable[[str], float | None] | None = None
     ) -> None:
         self.says, self.limit, self.likelihood = says, limit, likelihood
         self.calls: list[Call] = []

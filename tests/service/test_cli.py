@@ -602,6 +602,15 @@ def test_serve_prints_a_request_that_can_be_tried_and_listens_where_told(served,
     assert "curl http://127.0.0.2:8123/v1/chat/completions" in result.stdout
 
 
+def test_serve_lets_what_runs_go_on_for_as_long_as_is_set(served, monkeypatch):
+    monkeypatch.setattr(
+        "service.assembly.assemble", lambda settings: make_corridor(drain_seconds=settings.drain_seconds)
+    )
+    monkeypatch.setenv("WINNOW_DRAIN_SECONDS", "7")
+    assert run("serve").exit_code == 0
+    assert served[0][1]["timeout_graceful_shutdown"] == 7
+
+
 def test_an_option_goes_before_the_environment_and_the_environment_before_the_file(served, monkeypatch, tmp_path):
     seen: list[Settings] = []
     monkeypatch.setattr("service.assembly.assemble", lambda settings: seen.append(settings) or make_corridor())

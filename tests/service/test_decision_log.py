@@ -17,11 +17,14 @@ from service import decision_log, log_file
 from service.app import create_app
 from service.chat import Wants
 from service.decision_log import DAY, REASONS, DecisionLog, LogFailed
+from service.generator import LocalGenerator
 from service.log_file import Label, LogReader, LogUnreadable
 from service.records import record_of, said_of
 from service.settings import Settings
+from service.streaming import Feed
 from tests.service.logged import Situation, situations
 from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, KENYA, make_corridor
+from tests.service.telling import Telling
 
 WANTS = Wants(candidates=16, seed=1)  # too many for the room that is left on an empty page
 DECISION = Situation(ASKS_KENYA, WANTS, (KENYA,), {}).decide()
@@ -46,7 +49,7 @@ def opened(path, **options):
 
 
 def keep(log, decision=DECISION):
-    asyncio.run(log.keep(decision, ASKS_KENYA, WANTS))
+    log.keep(decision, ASKS_KENYA, WANTS)
 
 
 def stored(path, **filters):
@@ -324,22 +327,27 @@ def ask(made, **fields):
     return made.post("/v1/chat/completions", json=body)
 
 
-def first_of(response):
-    return json.loads(response.text.split("\n\n")[0].removeprefix("data: "))
+STREAMS = ({"stream": True}, {"stream": True, "stream_mode": "sentence"})
+
+
+def events_of(response):
+    rows = [row.removeprefix("data: ") for row in response.text.split("\n\n") if row.startswith("data: {")]
+    return [json.loads(row) for row in rows]
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_both_routes_log_what_they_answer(path, durable):
+@pytest.mark.parametrize("stream", STREAMS, ids=str)
+def test_both_routes_log_what_they_answer(path, durable, stream):
     with client(decision_log=path, durable=durable, retain_texts=True) as made:
-        whole, streamed = ask(made).json(), first_of(ask(made, stream=True))
+        whole, streamed = ask(made).json(), events_of(ask(made, **stream))[0]
         if durable:
-            assert [record.id for record in stored(path)] == [streamed["id"], whole["id"]]
+            assert {record.id for record in stored(path)} == {streamed["id"], whole["id"]}
         made.post("/v1/screen", json={"messages": ASKS_NOTHING})
         made.post("/v1/moderations", json={"input": GLAD})
         assert made.get("/readyz").json()["decision_log"]["durable"] is durable
-    last, first = stored(path, texts=True)
-    assert (first.id, last.id) == (whole["id"], streamed["id"])
-    for record in (first, last):
+    records = stored(path, texts=True)
+    assert {(r.id, r.created) for r in records} == {(r["id"], r["created"]) for r in (whole, streamed)}
+    for record in records:
         assert record.conversation() == ASKS_KENYA
         assert record.text(record.replies[0].said) == whole["choices"][0]["message"]["content"] == KENYA
 
@@ -350,13 +358,13 @@ def test_without_a_log_readyz_does_not_speak_of_one():
         assert "decision_log" not in made.get("/readyz").json()
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [{}, *STREAMS], ids=str)
 @pytest.mark.parametrize(("fault", "says"), FAULTS)
 def test_a_reply_that_cannot_be_logged_does_not_leave_where_the_log_is_durable(path, monkeypatch, fault, says, stream):
     DecisionLog(path).close()
     monkeypatch.setattr(log_file, "open_for_writing", broken_connection(**fault))
     with client(decision_log=path, durable=True) as made:
-        refused = ask(made, stream=stream)
+        refused = ask(made, **stream)
         assert made.get("/readyz").json()["decision_log"] == {
             "durable": True,
             "kept": 0,
@@ -364,9 +372,14 @@ def test_a_reply_that_cannot_be_logged_does_not_leave_where_the_log_is_durable(p
             "waiting": 0,
             "error": says,
         }
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    assert refused.json()["error"]["code"] == "decision_log_failed"
-    assert "held back" in refused.json()["error"]["message"]
+    if stream:  # which has begun: it has said how far it is
+        (told,) = events_of(refused)
+        assert "[DONE]" not in refused.text
+    else:
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        told = refused.json()
+    assert told["error"]["code"] == "decision_log_failed"
+    assert "held back" in told["error"]["message"]
     assert "Nairobi" not in refused.text
     assert str(path) not in refused.text
 
@@ -379,3 +392,65 @@ def test_a_reply_leaves_all_the_same_where_the_log_is_not_durable(path, monkeypa
         assert ask(made).json()["choices"][0]["message"]["content"] == KENYA
     assert f"cannot be written: {says}" in caplog.text
     assert "Nairobi" not in caplog.text
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_no_sentence_leaves_before_its_decision_is_on_the_disk_where_the_log_is_durable(
+    path, monkeypatch, tiny_model, durable, candidates
+):
+    """Else a single candidate's first sentence leaves while the rest is written, long before there is a decision."""
+    sent, logged = [], []
+    send, insert = Feed.send, log_file.insert
+    left = threading.Event()
+
+    def sending(feed, chunk):
+        sent.append(chunk)
+        left.set()
+        send(feed, chunk)
+
+    def inserting(base, record):
+        logged.append((record.id, len(sent)))
+        insert(base, record)
+
+    def half_way(drawn):
+        if drawn == 30 and candidates == 1:
+            left.wait(0.5 if durable else 20)
+
+    monkeypatch.setattr(Feed, "send", sending)
+    monkeypatch.setattr(log_file, "insert", inserting)
+    told = "One is here. Two is there. Three comes now. Four is the last."
+    generator = LocalGenerator("telling", Telling(tiny_model, told, half_way), tiny_model[1])
+    corridor = make_corridor(generator=generator, decision_log=path, durable=durable)
+    with TestClient(create_app(corridor)) as made:
+        response = ask(made, candidates=candidates, temperature=0, grounding="off", **STREAMS[1])
+    events = events_of(response)
+    assert "".join(c["delta"].get("content", "") for e in events for c in e["choices"]) == told
+    ((id, before),) = logged
+    assert {event["id"] for event in events} == {id}
+    assert len(sent) == 3  # the last comes with what is left
+    if durable:
+        assert before == 0
+    elif candidates == 1:
+        assert before > 0
+
+
+def test_what_left_of_a_reply_that_was_given_up_is_told_in_the_servers_log(path, monkeypatch, tiny_model, caplog):
+    left = threading.Event()
+    send = Feed.send
+    monkeypatch.setattr(Feed, "send", lambda feed, chunk: send(feed, chunk) or left.set())
+
+    def half_way(drawn):
+        if drawn == 30:
+            left.wait(20)
+            raise RuntimeError("the generator died")
+
+    generator = LocalGenerator(
+        "telling", Telling(tiny_model, "One is here. Two is there.  Three.", half_way), tiny_model[1]
+    )
+    with TestClient(create_app(make_corridor(generator=generator, decision_log=path))) as made:
+        response = ask(made, candidates=1, temperature=0, grounding="off", **STREAMS[1])
+    assert "error" in events_of(response)[-1]
+    assert "12 characters of it had left" in caplog.text
+    assert "One is" not in caplog.text
+    assert stored(path) == []

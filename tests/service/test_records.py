@@ -4,12 +4,13 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import given, settings
 
+from classifiers import Rated
 from service.chat import Wants
 from service.decisions import Decision
 from service.generator import Sampling
 from service.records import BadRecord, Record, read, record_of, said_of, shown, written
 from tests.service.logged import Situation, situations
-from tests.service.scripted import ASKS_KENYA, GLAD, INVENTED, KENYA, make_corridor
+from tests.service.scripted import ASKS_KENYA, ASKS_NOTHING, GLAD, INVENTED, KENYA, make_corridor
 
 BOMB = "A bomb for you."
 SECRET = [{"role": "user", "content": "My sister Ada says hello to you."}]
@@ -43,6 +44,9 @@ def test_the_record_tells_what_the_decision_tells(situation):
     bare = record_of(decision, situation.messages, situation.wants)
     assert [j.reason for j in bare.judged] == [j.reason for j in decision.judged]
     assert [j.verdict.scores for j in bare.judged] == [j.verdict.scores for j in decision.judged]
+    # And what they were ranked by.
+    assert [j.rated for j in bare.judged] == [j.rated for j in decision.judged]
+    assert [j.candidate.log_likelihood for j in bare.judged] == [j.candidate.log_likelihood for j in decision.judged]
     for logged, reply in zip(bare.replies, decision.replies, strict=True):
         assert (logged.candidate is None) == (reply.verdict is None)
         if logged.candidate is not None:
@@ -87,6 +91,12 @@ def test_a_place_that_decided_keeps_its_characters_and_loses_its_words():
     assert (place.sentence, place.start, place.end) == ("", 0, 9)
 
 
+def test_how_many_candidates_were_asked_for_and_came_is_told():
+    corridor = make_corridor(lambda messages, n, sampling: [GLAD] * (n - 1))
+    record = record_of(corridor.reply(ASKS_NOTHING, Wants(candidates=4, seed=1)), ASKS_NOTHING, Wants(candidates=4))
+    assert (record.asked, len(record.candidates)) == (4, 3)
+
+
 def test_a_citation_is_told_by_its_place():
     decision, wants = decided([KENYA])
     cited = record_of(decision, ASKS_KENYA, wants, True)
@@ -103,11 +113,15 @@ def test_words_are_shown_only_where_they_are_at_hand():
     assert "text" not in shown(replace(with_words, texts={}))["candidates"][1]["said"]
 
 
-def test_half_of_a_surrogate_pair_and_a_likelihood_that_is_none_can_be_logged():
+def test_half_of_a_surrogate_pair_and_what_is_no_number_can_be_logged():
     decision, wants = decided(["\ud800 is half."])
-    judged = [replace(j, candidate=replace(j.candidate, log_likelihood=float("nan"))) for j in decision.judged]
+    nan = float("nan")
+    judged = [
+        replace(j, candidate=replace(j.candidate, log_likelihood=nan), rated=Rated(0.5, nan, nan))
+        for j in decision.judged
+    ]
     record = record_of(replace(decision, judged=tuple(judged)), ASKS_KENYA, wants, True)
-    assert {c.log_likelihood for c in record.candidates} == {None}
+    assert {(c.log_likelihood, c.rated) for c in record.candidates} == {(None, None)}
     assert read(written(record), record.texts, "x") == record
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from classifiers import Objective, judge
+from classifiers import Objective, Rated, judge
 from service.chat import Wants
 from service.records import read, record_of, written
 from service.replay import ANOTHER, OPEN, SAME, CannotReplay, Replay, outcome, rejudged, rescored
@@ -82,6 +82,26 @@ def test_what_replay_says_of_a_reply_is_what_the_corridor_then_does():
     assert counts[OPEN] < counts[SAME] + counts[ANOTHER]
 
 
+def test_what_replay_says_of_a_reply_is_what_the_corridor_does_with_new_weights():
+    counts = Counter[str]()
+
+    @settings(max_examples=200)
+    @given(situations(), situations(), policies())
+    def told_and_done(situation, other, policy):
+        new = replace(
+            situation, rows={**situation.rows, **dict(zip(situation.pool, other.rows.values(), strict=False))}
+        )
+        record = logged(situation, policy, retain=True)
+        told = outcome(record, rescored(record, policy, ScriptedSafety(new._scores), 20.0), policy)
+        counts[told.reply] += 1
+        same = [r.text for r in new.decide(policy).replies] == [r.text for r in situation.decide(policy).replies]
+        assert told.reply == OPEN or (told.reply == SAME) == same, told
+
+    told_and_done()
+    print(f"replies told with new scores, and the corridor asked: {dict(counts)}, 0 told wrongly")
+    assert all(counts[name] > 0 for name in (SAME, ANOTHER, OPEN))
+
+
 @settings(max_examples=30)
 @given(situations(), policies())
 def test_scored_again_with_the_same_scores_the_verdicts_are_those_of_the_stored_ones(situation, policy):
@@ -101,6 +121,55 @@ def test_scored_again_with_the_same_scores_the_verdicts_are_those_of_the_stored_
         assert (role, context) == ("assistant", [(m["role"], m["content"]) for m in situation.messages])
     waves = Counter((c.attempt, c.round) for c in record.candidates)
     assert [len(texts) for _, texts, _ in scorer.calls[1:]] == list(waves.values())
+
+
+# Ranks
+
+A, B = "A horse.", "A zebra."
+RATINGS = {A: Rated(0.9, 0.5, 0.1), B: Rated(0.8, 0.4, 0.0), BOMB: Rated(1.0, 1.0, 1.0)}
+
+
+def retold(old, new=None, policy=POLICY):
+    """What replay says of a reply under another policy, or with the scores of another situation."""
+    record = logged(old, retain=new is not None)
+    found = rescored(record, policy, ScriptedSafety(new._scores), 20.0) if new else rejudged(record, policy)
+    return outcome(record, found, policy)
+
+
+def test_a_candidate_that_would_pass_is_ranked_as_the_best_that_there_can_be():
+    lax = thresholds(violence=1.0)
+    for unsafe, reply in ((0.9, SAME), (0.6, OPEN)):  # worth .5 or 2 at most, beside 3.3 of an all but safe one
+        poor = {**RATINGS, A: Rated(0.3, 0.3, 0.3)} if reply == OPEN else RATINGS
+        found = situation([A, BOMB], {BOMB: {"violence": unsafe}}, grounding="off")
+        assert retold(replace(found, ratings=poor), policy=lax).reply == reply
+
+
+def test_without_a_rater_likelihood_tells_who_of_those_that_would_pass_is_sent():
+    for other, reply in (("A bombs", ANOTHER), ("A bomb!!!", SAME)):  # two tokens of -1 and -3 beside -2
+        found = situation([A, other], {other: {"violence": 0.6}}, grounding="off")
+        assert retold(found, policy=thresholds(violence=0.7)).reply == reply
+
+
+def test_new_scores_can_rank_the_same_survivors_otherwise():
+    old = replace(situation([A, B], {A: {"violence": 0.0}, B: {"violence": 0.0}}, grounding="off"), ratings=RATINGS)
+    new = replace(old, rows={A: {"violence": 0.4}, B: {"violence": 0.0}})
+    assert retold(old, new).why == "another candidate would be ranked first"
+    assert retold(old, replace(old, rows={A: {"violence": 0.001}, B: {}})).reply == SAME
+    cited = replace(old, wants=replace(old.wants, grounding="cite"))
+    assert retold(cited, replace(cited, rows=new.rows)).why == "the candidates would be ranked otherwise"
+    assert retold(cited, replace(cited, rows={A: {"violence": 0.001}, B: {}})).reply == SAME
+    assert retold(replace(cited, ratings=None), replace(cited, rows=new.rows)).reply == SAME  # likelihood ranks
+
+
+def test_who_keeps_the_others_from_being_ranked_by_their_ratings_may_be_dropped():
+    record = logged(replace(situation([A, B, BOMB], {BOMB: {"violence": 0.4}}, candidates=16), ratings=RATINGS))
+    bombs = [at for at, c in enumerate(record.candidates) if c.verdict.scores["violence"] == 0.4]
+    last = tuple(at for at in record.ranked if at not in bombs) + tuple(bombs)
+    unrated = [replace(c, rated=None if at in bombs else c.rated) for at, c in enumerate(record.candidates)]
+    strict = thresholds(violence=0.3)
+    for candidates, reply in ((record.candidates, SAME), (unrated, OPEN)):
+        found = replace(record, candidates=tuple(candidates), ranked=last, replies=())
+        assert outcome(found, rejudged(found, strict), strict).reply == reply
 
 
 # What is counted
