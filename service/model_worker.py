@@ -54,6 +54,8 @@ class _Reading:
     scorer: SafetyScorer
     asked: Asked
     ticket: Ticket
+    alone: Callable[[], Any]
+    """What judges it by itself, in the name of its request."""
     answer: "Future[Any]" = field(default_factory=Future)
 
 
@@ -100,7 +102,7 @@ class ModelWorker:
 
     def scores(self, scorer: SafetyScorer, asked: Asked, ticket: Ticket) -> Any:
         """What the scorer answers, together with others' texts where it can (`scores_many`). Raises as `call`."""
-        reading = _Reading(scorer, asked, ticket)
+        reading = _Reading(scorer, asked, ticket, carried(partial(scorer.scores, *asked)))
         return self._done(reading.answer, ticket, lambda: self._readings.append(reading))
 
     def sample(self, order: Order) -> list[Candidate]:
@@ -268,7 +270,7 @@ class ModelWorker:
                     settle(each.answer, scores)
                 return
         for each in readings:
-            self._answer(each.answer, each.ticket, partial(scorer.scores, *each.asked))
+            self._answer(each.answer, each.ticket, each.alone)
 
     def _answer(self, answer: "Future[Any]", ticket: Ticket, work: Callable[[], Any]) -> None:
         if answer.done():
