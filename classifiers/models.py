@@ -126,6 +126,8 @@ def _cached(key: str, produce: Callable[[], tuple[Any, Any]]) -> Path:
     """The cache's folder for this key; made by `produce` under a lock, so that two processes do the work once."""
     models = cache_folder() / "models"
     folder = models / key
+    if folder.is_dir() and _intact(folder):
+        return folder  # without the lock, which is a file: the cache may be read-only
     models.mkdir(parents=True, exist_ok=True)
     with FileLock(models / f"{key}.lock"):
         if folder.is_dir():
@@ -145,6 +147,14 @@ def _cached(key: str, produce: Callable[[], tuple[Any, Any]]) -> Path:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        verify_checksums(folder)
+    except DamagedWeights:
+        return False
+    return True
 
 
 def _from_gguf(path: Path) -> tuple[Any, Any]:
@@ -174,6 +184,9 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, local_files_only=True)
+    for parameter in model.parameters():
+        # Out of the mapped file: what happens to it must not change the weights, nor the scores, of a running server.
+        parameter.data = parameter.data.clone()
     return model.eval(), tokenizer
 
 

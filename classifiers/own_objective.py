@@ -80,7 +80,8 @@ class Head:
             raise ValueError(
                 f"objective {name!r} was trained for safety weights {config['reader']}, these are {reader}; train it again"
             )
-        arrays = {key: value.numpy() for key, value in load_file(folder / WEIGHTS).items()}
+        # Copies: what happens to the file must not change the scores of a running server.
+        arrays = {key: value.numpy().copy() for key, value in load_file(folder / WEIGHTS).items()}
         return cls(name, reader, bias=float(config["bias"]), platt=tuple(config["platt"]), **arrays)
 
 

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
-from service import requests, wire
+from service import request_id, requests, wire
 from service.access import Asking, guard
 from service.batch import screen_line
 from service.batching import batched
@@ -25,16 +26,23 @@ from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.decisions import Decision
 from service.faults import describe
-from service.generator import Generator, GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
+from service.generator import GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
 from service.grounding import ground_line
+from service.metrics import Metrics
 from service.model_worker import ModelWorker, Stalled
 from service.pool import Pool, QueueFull, TooLate
 from service.quotas import cost
+from service.readiness import Readiness
 from service.reloading import Live
+from service.request_id import carried
 from service.sentences import Withdrawn, by_sentence
 from service.settings import Settings
 from service.streaming import LEFT, Feed, stream, unless_left
 from service.ticket import Ticket
+from service.tracing import Tracing, telemetry
+from service.upstream import UpstreamGenerator
+from service.watching import Watching
+from service.weights import Weights
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,20 +56,30 @@ class Refused(ValueError):
         self.param, self.code, self.status = param, code, status
 
 
-def create_app(corridor: Corridor) -> FastAPI:
+def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None) -> FastAPI:
     """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
+    Spans go to the `tracer_provider`; without one, to where the environment says, if it does (`tracing.py`).
 
     Raises `log_file.LogUnreadable`, `keys.KeysUnreadable`, OSError where the settings name a decision log that cannot be written, or
     keys that cannot be read.
     """
     settings = corridor.settings
     live = Live(corridor)
+    tracing = Tracing(tracer_provider)
+    metrics = Metrics(corridor.policy.objectives, {"generator": corridor.generator.name, **corridor.versions()})
     local = corridor.generator if isinstance(corridor.generator, LocalGenerator) else None
     model_worker = ModelWorker(
-        local, settings.batch_rows, settings.batch_wait_ms / 1000, settings.screen_seconds, settings.request_seconds
+        local,
+        settings.batch_rows,
+        settings.batch_wait_ms / 1000,
+        settings.screen_seconds,
+        settings.request_seconds,
+        metrics.batch,
     )
     pool = Pool(settings.max_running, settings.max_queue, settings.request_seconds)
     decision_log = DecisionLog.of(settings)
+    readiness = Readiness(live, Weights(corridor.weights), model_worker, decision_log)
+    _tell(metrics, pool, readiness)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,13 +89,19 @@ def create_app(corridor: Corridor) -> FastAPI:
         if decision_log:
             await asyncio.to_thread(decision_log.close)
 
-    app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
+    app = FastAPI(
+        title="Winnow",
+        description="Screened, ranked and sourced chat replies.",
+        lifespan=lifespan,
+        telemetry=telemetry(tracer_provider),
+    )
     ring = guard(app, settings)
-    _add_error_envelope(app)
+    app.add_middleware(Watching, counted=metrics.request)
+    _add_error_envelope(app, metrics.error)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
         """Work for one request, with the corridor as it is now, in a thread of its own."""
-        return pool.run(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket))
+        return pool.run(carried(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket)))
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(asked: requests.ChatRequest, request: Request, caller: Asking) -> Response:
@@ -85,17 +109,21 @@ def create_app(corridor: Corridor) -> FastAPI:
         messages = [message.plain() for message in asked.messages]
         loop = asyncio.get_running_loop()
         id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        traced = tracing.reply(wants, corridor.generator.name, asked.stream)
 
         def kept(decision: Decision) -> Decision:
             """The decision, under the id that the answer has, in the log: before any of its words leaves that waits for it."""
             found = replace(decision, id=id, created=created)
             loop.call_soon_threadsafe(caller.spend, cost(found))
+            metrics.decided(found)
+            tracing.decided(found)
+            log.info("%s: %d sampled, %d dropped", id, len(found.judged), len(found.dropped), extra={"decision": id})
             if decision_log:
                 decision_log.keep(found, messages, wants)
             return found
 
         if not asked.stream:
-            decision = await unless_left(request, run(lambda parts, _: kept(parts.reply(messages, wants))))
+            decision = await unless_left(request, run(traced(lambda parts, _: kept(parts.reply(messages, wants)))))
             if decision is None:
                 return Response(status_code=LEFT)
             return JSONResponse(wire.completion(decision, corridor.policy, asked.explain, texts=caller.sees_dropped))
@@ -117,7 +145,7 @@ def create_app(corridor: Corridor) -> FastAPI:
                 decided[0], corridor.policy, asked.explain, include_usage, decided[1], texts=caller.sees_dropped
             )
 
-        return await stream(request, feed, run(reply), events, partial(_error_event, request))
+        return await stream(request, feed, run(traced(reply)), events, partial(_error_event, request))
 
     @app.post("/v1/moderations")
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
@@ -160,14 +188,21 @@ def create_app(corridor: Corridor) -> FastAPI:
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @app.get("/metrics", include_in_schema=False)
+    def scrape(request: Request) -> Response:
+        content, media_type = metrics.page(request.headers.get("accept"))
+        return Response(content, headers={"content-type": media_type})
+
     @app.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
         index = (await asyncio.to_thread(live.current)).index
-        reason = await asyncio.to_thread(_unready, corridor.generator)
-        response.status_code = 503 if reason else 200
+        reasons = await asyncio.to_thread(readiness.reasons)
+        warnings = readiness.warnings()
+        response.status_code = 503 if reasons else 200
         return {
-            "status": "not ready" if reason else "ready",
-            **({"reasons": [reason]} if reason else {}),
+            "status": "not ready" if reasons else "ready",
+            **({"reasons": reasons} if reasons else {}),
+            **({"warnings": warnings} if warnings else {}),
             "generator": corridor.generator.name,
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
@@ -225,13 +260,22 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     )
 
 
-def _unready(generator: Generator) -> str | None:
-    """Why an upstream server cannot be asked now; None where it can, and of a local model."""
-    look = getattr(generator, "unready", None)
-    return look() if look else None
+def _tell(metrics: Metrics, pool: Pool, readiness: Readiness) -> None:
+    """Have the states looked up whenever the metrics are asked for."""
+    live, generator = readiness.live, readiness.live.current().generator
+    metrics.queue(lambda: pool.waiting, lambda: pool.running)
+    metrics.index(lambda: len(live.current().index))
+    metrics.readiness(lambda: readiness.reasons(ask_upstream=False), readiness.warnings)
+    if readiness.decision_log:
+        metrics.decision_log(readiness.decision_log)
+    if isinstance(generator, UpstreamGenerator):
+        breaker = generator.client.breaker
+        metrics.circuit(lambda: breaker.state)
 
 
-def _add_error_envelope(app: FastAPI) -> None:
+def _add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
+    """`counted` is told the code of each error, also of one that is an event of a stream."""
+
     def answer(
         status: int,
         message: str,
@@ -240,6 +284,7 @@ def _add_error_envelope(app: FastAPI) -> None:
         headers: Mapping[str, str] | None = None,
     ) -> JSONResponse:
         kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+        counted(code or f"http_{status}")
         return JSONResponse(wire.error(message, kind, param, code), status, headers)
 
     @app.exception_handler(RequestValidationError)
@@ -295,4 +340,6 @@ def _add_error_envelope(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         log.error("unforeseen %s", describe(error))
-        return answer(500, "internal error; the server's log says more", None, "internal_error")
+        # The one answer that is given outside of all middleware.
+        named = {request_id.HEADER: request_id.current.get() or ""}
+        return answer(500, "internal error; the server's log says more", None, "internal_error", named)

@@ -8,8 +8,11 @@ import logging
 import os
 from pathlib import Path
 
-from classifiers import Quality, Safety, Support, load_policy
-from classifiers.models import cache_folder
+from classifiers import Policy, Quality, Safety, Support, load_policy
+from classifiers.grounding import SHIPPED_SUPPORT
+from classifiers.models import CHECKSUMS, cache_folder, resolve
+from classifiers.quality import SHIPPED_QUALITY
+from classifiers.safety import SHIPPED
 from data import CORPUS
 from retrieval import DamagedIndex, Index, Retrieval, Toolset, Translator, read_documents
 from service.chat import Corridor
@@ -35,7 +38,18 @@ def assemble(settings: Settings) -> Corridor:
     support = Support.load()
     generator = load_generator(settings)
     toolset = Toolset(translator=translator, retrieval=Retrieval(index))
-    return Corridor(generator, safety, policy, index, settings, toolset, support, quality)
+    weights = _weight_folders(policy, safety, settings)
+    return Corridor(generator, safety, policy, index, settings, toolset, support, quality, weights)
+
+
+def _weight_folders(policy: Policy, safety: Safety, settings: Settings) -> tuple[Path, ...]:
+    """Of the shipped weights, the policy's own objectives and the models; a user's own model may have no checksums to look at."""
+    own = [Path(o.head) for o in policy.objectives.values() if o.head is not None]
+    models = [Path(safety.backbone.trunk.config.name_or_path)]
+    if settings.upstream is None:
+        models.append(resolve(settings.model))
+    found = dict.fromkeys([SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY, *own, *models])
+    return tuple(folder for folder in found if (folder / CHECKSUMS).is_file())
 
 
 def load_generator(settings: Settings) -> Generator:

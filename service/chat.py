@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from classifiers import Policy, QualityRater, SafetyScorer, Verdict
 from classifiers.labelled import Turn
@@ -66,6 +67,8 @@ class Corridor:
     """Judges which claims a passage bears out; without one, shared words do."""
     quality: QualityRater | None = None
     """Rates what passed, to rank it; without one, likelihood does."""
+    weights: tuple[Path, ...] = ()
+    """Folders of the weights in use, each with its checksums."""
 
     def reply(
         self, messages: Sequence[Message], wants: Wants, tell: Callable[[str], None] = lambda _: None

@@ -47,6 +47,7 @@ def serve(
     import uvicorn
 
     with plain_errors():
+        from service import logs
         from service.app import create_app
         from service.assembly import assemble
         from service.listening import check_address, server_options
@@ -63,6 +64,7 @@ def serve(
             insecure_no_keys=insecure_no_keys or None,
         )
         check_address(settings)
+        logs.configure(settings.log_format, settings.log_level)
         with console.status("loading model, classifier and index"):
             corridor = assemble(settings)
         web = create_app(corridor)

@@ -35,7 +35,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "log_level": "warning",  # its access log would hold what clients write into addresses
+        "log_config": None,  # logs.configure has seen to it
+        "access_log": False,  # it would hold what clients write into addresses
         "server_header": False,
         "http": Protocol,
         "h11_max_incomplete_event_size": settings.max_header_bytes,

@@ -20,6 +20,7 @@ from classifiers import SafetyScorer
 from classifiers.labelled import Turn
 from service.faults import describe
 from service.generator import Candidate, LocalGenerator
+from service.request_id import carried
 from service.scheduling import Order, Scheduler, settle
 from service.ticket import GivenUp, Ticket
 
@@ -53,6 +54,8 @@ class _Reading:
     scorer: SafetyScorer
     asked: Asked
     ticket: Ticket
+    work: Callable[[], Any]
+    """What judges it by itself, in the name of its request."""
     answer: "Future[Any]" = field(default_factory=Future)
     alone: bool = False
     """Judging it with others has failed."""
@@ -68,13 +71,16 @@ class ModelWorker:
         wait_seconds: float = 0.005,
         stall_seconds: float = 60.0,
         step_seconds: float = 60.0,
+        counted: Callable[[str, int], None] = lambda work, rows: None,
     ) -> None:
         """`generator`: whose candidates `sample` draws. `rows`: candidates, or texts to be judged, in one pass at most. An idle worker
         waits for `wait_seconds` whether more comes. A call or a judging that takes `stall_seconds` hangs, and so does a step of
-        generation, reading prompts included, that takes `step_seconds`.
+        generation, reading prompts included, that takes `step_seconds`. `counted` is told of each pass: "generate" or "screen", and
+        how many rows.
         """
         self._generator, self._rows = generator, rows
         self._wait_seconds, self._stall_seconds, self._step_seconds = wait_seconds, stall_seconds, step_seconds
+        self._counted = counted
         self._changed = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._readings: deque[_Reading] = deque()
@@ -87,15 +93,20 @@ class ModelWorker:
         """Candidates in each of the latest passes."""
         self._start()
 
+    @property
+    def stuck(self) -> bool:
+        """Whether so many threads hang that nothing more is run."""
+        return self._hung > MAX_HUNG
+
     def call(self, work: Callable[[], T], ticket: Ticket) -> T:
         """The result of `work()`. Raises what that raises, `GivenUp`, `Stalled`."""
-        call = _Call(work, ticket)
+        call = _Call(carried(work), ticket)
         result: T = self._done(call.answer, ticket, lambda: self._calls.append(call))
         return result
 
     def scores(self, scorer: SafetyScorer, asked: Asked, ticket: Ticket) -> Any:
         """What the scorer answers, together with others' texts where it can (`scores_many`). Raises as `call`."""
-        reading = _Reading(scorer, asked, ticket)
+        reading = _Reading(scorer, asked, ticket, carried(partial(scorer.scores, *asked)))
         return self._done(reading.answer, ticket, lambda: self._readings.append(reading))
 
     def sample(self, order: Order) -> list[Candidate]:
@@ -217,6 +228,7 @@ class ModelWorker:
             self._guarded(epoch, [], scheduler.turn, generating=True)
             if scheduler.rows:
                 self.passes.append(scheduler.rows)
+                self._counted("generate", scheduler.rows)
 
     def _guarded(
         self, epoch: int, answers: Sequence["Future[Any]"], work: Callable[[], None], generating: bool = False
@@ -253,9 +265,10 @@ class ModelWorker:
 
     def _judge(self, readings: Sequence[_Reading]) -> None:
         """All of them together; where that fails each comes again, alone."""
+        self._counted("screen", sum(len(each.asked[1]) for each in readings))
         if len(readings) == 1:
             (each,) = readings
-            self._answer(each.answer, each.ticket, partial(each.scorer.scores, *each.asked))
+            self._answer(each.answer, each.ticket, each.work)
             return
         together: Any = readings[0].scorer
         try:

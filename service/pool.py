@@ -39,6 +39,16 @@ class Pool:
         self._taken = 1.0
         """Seconds that a request took lately, waiting left out."""
 
+    @property
+    def running(self) -> int:
+        """Requests that have their turn."""
+        return min(len(self._tickets), self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for it."""
+        return len(self._tickets) - self.running
+
     async def run(self, work: Callable[[Ticket], T]) -> T:
         """The result of `work(ticket)`. Raises `QueueFull`, `TooLate`, and whatever `work` raises.
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from classifiers import Policy, SafetyScorer, Verdict, judge, unscored
 from classifiers.labelled import Turn
 from service.faults import describe
+from service.request_id import carried
 from service.ticket import GivenUp
 
 MAX_HUNG = 4
@@ -75,7 +76,7 @@ def _scored(
         finally:
             _hanging.discard(threading.current_thread())
 
-    thread = threading.Thread(target=work, daemon=True, name="winnow-judge")
+    thread = threading.Thread(target=carried(work), daemon=True, name="winnow-judge")
     try:
         thread.start()
     except RuntimeError:

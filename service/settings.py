@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     )
     research_seconds: float = Field(60.0, gt=0, description="no round of research begins after so long")
 
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines of the server's log: for people, or an object a line for machines"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="from which level on Winnow's own lines are logged; each request is one at info"
+    )
+
     decision_log: Path | None = Field(
         None, description="SQLite file that every reply's decision is logged in; default: none"
     )

@@ -371,3 +371,38 @@ def test_the_default_model_comes_out_of_its_wheel_without_a_network() -> None:
     model, tokenizer = load(DEFAULT_MODEL)
     assert model.config.hidden_size == 576
     assert tokenizer.chat_template
+
+
+def test_a_converted_model_is_found_in_a_cache_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[str]
+) -> None:
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    folder = resolve("somebody/model")
+
+    class ReadOnly:
+        def __init__(self, path: Path) -> None:
+            raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(models, "FileLock", ReadOnly)
+    assert resolve("somebody/model") == folder
+    assert len(asked) == 1
+    (folder / "config.json").write_text("damaged")
+    with pytest.raises(OSError, match="Read-only"):
+        models._cached(folder.name, lambda: pieces("again"))
+
+
+def test_weights_stay_as_they_were_loaded_whatever_happens_to_their_file(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    config = LlamaConfig(vocab_size=8, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, "a"))).save_pretrained(tmp_path)
+    model, _ = load(str(tmp_path))
+    path = tmp_path / "model.safetensors"
+    size = path.stat().st_size
+    with path.open("r+b") as file:  # in place, before any weight has been used
+        file.seek(size // 4)
+        file.write(b"\x7f" * (size - size // 4))
+    assert all(bool((weights.abs() < 100).all()) for weights in model.parameters())

@@ -1,0 +1,50 @@
+"""Whether the weight files in use are still what they were when they were loaded.
+
+Knows folders with checksums. Does not know what the weights are for; those in memory are copies and stay as they are.
+"""
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from classifiers import DamagedWeights
+from classifiers.models import verify_checksums
+
+Stamp = list[tuple[str, int, int, int]]
+
+
+class Weights:
+    """Folders of weights, each with its checksums. A folder is read anew only after a file of it has changed."""
+
+    def __init__(self, folders: Collection[Path]) -> None:
+        """Expects that they were verified when they were loaded."""
+        self._seen: dict[Path, Stamp | None] = {folder: _stamp(folder) for folder in folders}
+        self._faults: dict[Path, str] = {}
+        self._lock = threading.Lock()
+
+    def faults(self) -> list[str]:
+        """What is amiss on the disk, a line for each damaged folder. Takes as long as hashing a folder where one has changed."""
+        with self._lock:
+            for folder, seen in self._seen.items():
+                found = _stamp(folder)
+                if found != seen or found is None:
+                    self._seen[folder] = found
+                    self._look(folder)
+            return list(self._faults.values())
+
+    def _look(self, folder: Path) -> None:
+        try:
+            verify_checksums(folder)
+        except (DamagedWeights, OSError) as error:
+            self._faults[folder] = f"weights were damaged after they were loaded: {error}"
+        else:
+            self._faults.pop(folder, None)
+
+
+def _stamp(folder: Path) -> Stamp | None:
+    """Name, size, time and inode of each file; None where the folder cannot be looked into."""
+    try:
+        found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    except OSError:
+        return None
+    return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found]
