@@ -21,8 +21,10 @@ from service.body_limit import BodyLimit
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.faults import describe
+from service.feedback_door import feedback_router
 from service.generator import Generator, GeneratorFailed, PromptTooLong, Sampling
 from service.grounding import ground_line
+from service.page import page_router
 from service.reloading import Live
 from service.settings import Settings
 from service.worker import QueueFull, Worker
@@ -57,6 +59,8 @@ def create_app(corridor: Corridor) -> FastAPI:
 
     app = FastAPI(title="Winnow", description="Screened, ranked and sourced chat replies.", lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.include_router(page_router())
+    app.include_router(feedback_router(corridor.policy, decision_log))
     _add_error_envelope(app)
 
     @app.post("/v1/chat/completions", response_model=None)
@@ -118,6 +122,12 @@ def create_app(corridor: Corridor) -> FastAPI:
                 corridor.support,
             )
         )
+
+    policy_row = wire.policy_row(corridor.policy)
+
+    @app.get("/v1/policy")
+    async def policy() -> dict[str, Any]:
+        return policy_row
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
