@@ -46,7 +46,7 @@ class Feedback(BaseModel):
 
 
 def feedback_router(policy: Policy, decision_log: DecisionLog | None) -> APIRouter:
-    """GET: the reasons by group, and whether labels and words are kept. POST: keeps a label, 404 where there is nothing to keep it of."""
+    """GET: the reasons, and whether labels and words are kept. POST: keeps a label; 404 where there is nothing to keep it of."""
     router = APIRouter()
     objectives = [(name, policy.objectives[name]) for name in OBJECTIVES]
     reasons = [

@@ -60,7 +60,7 @@ function drawn(verdict) {
   const said = [];
   if (verdict.with_evidence) said.push("with evidence");
   if (verdict.round) said.push(`research ${verdict.round}`);
-  if (verdict.attempt > 1) said.push("second attempt");
+  if (verdict.attempt > 0) said.push("second attempt");
   return said.join(", ");
 }
 
