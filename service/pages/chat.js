@@ -70,7 +70,7 @@ function drawReply(turn) {
     const why = turn.record.input_blocked ? "Your message was blocked by the policy." : "Every candidate was dropped.";
     held.push(make("p", { name: "notice", text: `${why} These are the policy's own words.` }));
   }
-  showReply(place, turn.text, turn.record);
+  showReply(place, turn.text, turn.record, turn.finish !== "content_filter");
   if (turn.finish === "length") held.push(make("p", { name: "help", text: "The reply was cut at its longest." }));
   draw(turn, ...held, place, drawer(turn.record, state.policy), drawActions(turn));
 }
@@ -100,6 +100,11 @@ function hold(turn, seconds) {
 }
 
 // --- asking
+
+// A button that goes away takes the focus with it.
+function keepFocus() {
+  if (!document.activeElement || document.activeElement === document.body) words.focus({ preventScroll: true });
+}
 
 function busy(on) {
   find("stop").hidden = !on;
@@ -140,7 +145,7 @@ async function run(turn) {
   status.textContent = "Sampling replies";
   const place = make("p", { name: "text", dir: "auto" });
   draw(turn, place);
-  words.focus();
+  keepFocus();
   turn.place.scrollIntoView({ block: "nearest" });
   try {
     if (!state.policy) await loadPolicy();
@@ -166,6 +171,7 @@ async function run(turn) {
   } finally {
     state.running = null;
     busy(false);
+    keepFocus();
   }
   turn.answer.scrollIntoView({ block: "nearest" });
 }

@@ -93,6 +93,6 @@ export async function askWhatIsWrong(completion, said, kept) {
     if (marked.length) keep(marked); else problem.textContent = "Mark at least one reason.";
   };
   takeBack.onclick = () => keep([]);
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
   place.scrollTop = 0;
 }

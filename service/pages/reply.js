@@ -110,7 +110,9 @@ class Cards {
     card.hidden = false;
     sentence.setAttribute("aria-expanded", "true");
     const lines = sentence.getClientRects(), home = this.place.getBoundingClientRect();
-    card.style.top = `${lines[lines.length - 1].bottom - home.top + 6}px`;
+    const below = lines[lines.length - 1].bottom + 6, above = lines[0].top - card.offsetHeight - 6;
+    const head = document.querySelector("header").getBoundingClientRect().bottom, foot = document.getElementById("ask").getBoundingClientRect().top;
+    card.style.top = `${(below + card.offsetHeight > foot && above > head ? above : below) - home.top}px`;
   }
 
   hide() {
@@ -121,8 +123,8 @@ class Cards {
   }
 }
 
-// Puts the text, its sources and what they come to into the place.
-export function showReply(place, text, record) {
+// Puts the text, its sources and, where `counts`, what they come to into the place.
+export function showReply(place, text, record, counts) {
   const { sources, spans } = spansOf(record), letters = characters(text);
   const words = make("p", { name: "text", dir: "auto" }), cards = new Cards(place);
   const shown = [];
@@ -155,7 +157,7 @@ export function showReply(place, text, record) {
   words.append(letters.slice(at).join(""));
   place.append(words, ...shown);
   if (sources.length) place.append(listed(sources));
-  place.append(make("p", { name: "help counted", text: counted(record) }));
+  if (counts) place.append(make("p", { name: "help counted", text: counted(record) }));
 }
 
 // As it is pasted elsewhere: the text, then its sources by number.

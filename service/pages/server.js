@@ -47,6 +47,7 @@ const CUT = () => new Fault("cut", "The connection dropped", "It ended before th
 const RUBBISH = () => new Fault("down", "The server cannot answer now", "What came is no answer of Winnow's.");
 
 async function ask(path, options = {}) {
+  if (!/^[\x21-\x7e]*$/.test(key.get())) throw new Fault("key", "This is no API key", "It holds a character that no key has.");
   const headers = { ...(key.get() ? { Authorization: `Bearer ${key.get()}` } : {}), ...options.headers };
   let answer;
   try {

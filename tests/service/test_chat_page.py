@@ -69,13 +69,9 @@ def replies(page):
 
 def reply_text(page):
     """What the last reply says, without the numbers of its sources."""
-    return (
-        replies(page)
-        .last.locator(".text")
-        .evaluate(
-            "node => { node = node.cloneNode(true); node.querySelectorAll('sup, .unseen').forEach(n => n.remove()); return node.textContent }"
-        )
-    )
+    without = "copy.querySelectorAll('sup, .unseen').forEach(one => one.remove())"
+    said = replies(page).last.locator(".text")
+    return said.evaluate(f"node => {{ const copy = node.cloneNode(true); {without}; return copy.textContent; }}")
 
 
 def focused(page):
