@@ -24,6 +24,8 @@ pytestmark = pytest.mark.browser
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script><b>bold</b>"
 ASKED = "What is the capital of Kenya?"
+GREETING = "Hello, how are you?"
+"""No passage fits it, so that all candidates are drawn in one call, as they are scripted."""
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_markup_in_words_titles_and_documents_shows_as_text_and_runs_nothing(cha
         "javascript:alert(3)",
         HOSTILE,
     )
-    said = f"{HOSTILE} {KENYA}"
+    said = f"{KENYA}\n{HOSTILE}"
     page = chat([said], index=Index.build([hostile, *DOCUMENTS[1:]], words=40))
     ask(page, f"{HOSTILE} {ASKED}")
     expect(page.get_by_role("article", name="You")).to_have_text(f"{HOSTILE} {ASKED}")
@@ -160,7 +162,7 @@ def test_markup_in_words_titles_and_documents_shows_as_text_and_runs_nothing(cha
     claim.focus()
     expect(page.locator(".card blockquote")).to_contain_text(HOSTILE)
     page.get_by_text("Passage").click()
-    page.get_by_text("sampled").click()
+    page.locator(".drawer summary").first.click()
     assert page.locator("main img, main script, main b").count() == 0
     assert page.locator("main a").count() == 0  # no scheme but http and https is a link
 
@@ -173,8 +175,8 @@ def bomb(**more):
 
 
 def test_the_drawer_counts_what_was_sampled_and_dropped_and_shows_the_scores_but_no_dropped_word(chat):
-    page = chat([KENYA, "Take a bomb.", GLAD, KENYA], bomb(), candidates=4)
-    ask(page)
+    page = chat([KENYA, "Take a bomb.", GLAD, INVENTED], bomb(), candidates=4)
+    ask(page, GREETING)
     page.get_by_text("4 sampled · 1 dropped").click()
     expect(page.get_by_text("Dropped by: Indiscriminate weapons 1.")).to_be_visible()
     rows = page.locator(".candidates tbody tr")
@@ -195,7 +197,7 @@ def test_the_drawer_counts_what_was_sampled_and_dropped_and_shows_the_scores_but
 def test_the_drawer_tells_what_another_preset_would_have_dropped(chat):
     strict = POLICY.objectives["weapons"]
     page = chat([KENYA, "A bomb.", GLAD], {"bomb": {"weapons": 0.4}}, candidates=3)
-    ask(page)
+    ask(page, GREETING)
     page.get_by_text("3 sampled · 0 dropped").click()
     pick = page.get_by_label("The policy of")
     told = page.locator(".drawer output")
@@ -556,7 +558,7 @@ def test_everything_can_be_done_from_the_keyboard(chat, tmp_path):
         page.keyboard.press("Shift+Tab")
         order.append(focused(page))
         shown = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert shown != "none" or order[-1].startswith("<"), order[-1]
+        assert shown != "none", order[-1]
         if order[-1].startswith("Skip"):
             break
     back = [text.strip() for text in order[::-1]]

@@ -127,7 +127,7 @@ def test_the_colours_of_both_schemes_contrast_enough(scheme):
         for paper in ("paper", "card", "veil"):
             assert contrast(colors[ink], colors[paper]) >= 4.5, (ink, paper)
     assert contrast(colors["ink"], colors["mark"]) >= 4.5
-    assert contrast(colors["accent"], colors["mark"]) >= 3
+    assert contrast(colors["accent"], colors["mark"]) >= 4.5
     assert contrast(colors["on-accent"], colors["accent"]) >= 4.5
     for paper in ("paper", "card"):  # the edges of fields and buttons, and the focus
         assert contrast(colors["edge"], colors[paper]) >= 3
