@@ -86,6 +86,7 @@ export async function* reply(body, signal) {
     if (data.join("\n") === "[DONE]") return;
     let chunk;
     try { chunk = JSON.parse(data.join("\n")); } catch (error) { throw RUBBISH(); }
+    if (!chunk || typeof chunk !== "object") throw RUBBISH();
     if (chunk.error) throw fault(BY_CODE[chunk.error.code] ?? 500, chunk.error, null);
     yield { chunk };
   }

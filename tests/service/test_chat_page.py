@@ -484,6 +484,10 @@ def rubbish():
     yield b"data: {half\n\n"
 
 
+def nothing():
+    yield b"data: null\n\n"
+
+
 def unlike_winnow():
     yield b'data: {"choices": [{"index": 0, "delta": {"content": "Hm."}}]}\n\n'
     yield b"data: [DONE]\n\n"
@@ -496,6 +500,7 @@ def unlike_winnow():
         (failed_midway, "That took too long", "The capital of"),
         (withdrawn, "The reply was withdrawn", ""),
         (rubbish, "The server cannot answer now", ""),
+        (nothing, "The server cannot answer now", ""),
         (unlike_winnow, "The server cannot answer now", "Hm."),
     ],
 )
