@@ -88,7 +88,7 @@ function candidates(verdicts, policy, choose) {
   });
   const heads = [["Candidate"], ["Outcome"], ["Unsafe", "number"], ["Sensible · specific · interesting", "number"]];
   const head = make("thead", {}, make("tr", {}, ...heads.map(([text, name]) => make("th", { scope: "col", text, name }))));
-  return make("div", { name: "scroll", tabindex: "0", role: "region", "aria-label": "Candidates" },
+  return make("div", { name: "scroll", tabindex: "0", role: "region", "aria-label": "Table of candidates" },
     make("table", { name: "candidates" }, make("caption", { text: "The candidates. Choose a number to see its scores." }), head, body));
 }
 
