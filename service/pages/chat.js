@@ -2,7 +2,7 @@
 
 import { askWhatIsWrong, showPolicy } from "./dialogs.js";
 import { drawer } from "./drawer.js";
-import { announce, button, copy, find, make } from "./making.js";
+import { announce, button, copy, find, make, thumbDown } from "./making.js";
 import { copied, showReply } from "./reply.js";
 import * as server from "./server.js";
 
@@ -54,7 +54,7 @@ function drawActions(turn, ...more) {
   if (turn.record) {
     const thumb = button("", () => askWhatIsWrong(turn.id, turn.said, (reasons) => { turn.said = reasons; mark(); }), { "aria-haspopup": "dialog" });
     const mark = () => {
-      thumb.textContent = turn.said.length ? "👎 Said what is wrong" : "👎 Something is wrong";
+      thumb.replaceChildren(thumbDown(), turn.said.length ? "Said what is wrong" : "Something is wrong");
       thumb.classList.toggle("on", turn.said.length > 0);
     };
     mark();
@@ -196,6 +196,7 @@ function send() {
 function openOptions(focused) {
   find("options").hidden = false;
   find("show-options").setAttribute("aria-expanded", "true");
+  find("options").scrollIntoView({ block: "nearest" });
   if (focused) find(focused).focus();
 }
 

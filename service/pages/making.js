@@ -17,6 +17,19 @@ export function make(tag, given = {}, ...inside) {
 
 export const button = (text, press, given = {}) => make("button", { type: "button", onclick: press, text, ...given });
 
+const SVG = "http://www.w3.org/2000/svg";
+const THUMB_DOWN = "M17 3h4v11h-4zM17 13l-4 8c-1.7 0-2.5-1-2.3-2.6L11.3 15H5.5a2 2 0 0 1-2-2.4l1.5-7A3 3 0 0 1 8 3h9";
+
+// Drawn, since not every machine has the letter for it.
+export function thumbDown() {
+  const image = document.createElementNS(SVG, "svg"), path = document.createElementNS(SVG, "path");
+  image.setAttribute("viewBox", "0 0 24 24");
+  image.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", THUMB_DOWN);
+  image.append(path);
+  return image;
+}
+
 export const unseen = (text) => make("span", { name: "unseen", text });
 
 let made = 0;

@@ -3,6 +3,7 @@
 import { characters, figure, make, many, newId, unseen } from "./making.js";
 
 const AROUND = 240; // characters of a passage on either side of its quote, where it is shown in passing
+const LONGEST = 120; // characters of a quote that stands for its passage
 const LEAVE = 200; // milliseconds to get from a sentence to its quote with the pointer
 
 // What the reply cites, each once, numbered from 1 in the order of the claims; and the spans that cite or lack sources.
@@ -46,6 +47,8 @@ export function passage(source, whole) {
 const titleOf = (source) => source.title || (source.tool !== "retrieval" ? source.tool : source.document);
 const headingOf = (source) => (source.heading ? ` › ${source.heading}` : "");
 
+const shortened = (text) => (characters(text).length > LONGEST ? `“${characters(text).slice(0, LONGEST).join("")}…”` : `“${text}”`);
+
 function linkTo(source) {
   let url = null;
   try { url = new URL(source.url); } catch (error) { /* no address */ }
@@ -56,7 +59,7 @@ function linkTo(source) {
 function listed(sources) {
   const list = make("ol", { name: "sources" });
   for (const source of sources) {
-    const more = make("details", {}, make("summary", { text: "Passage" }), passage(source, true));
+    const more = make("details", {}, make("summary", {}, unseen("Passage with: "), shortened(source.quote.text)), passage(source, true));
     const where = source.tool !== "retrieval" ? source.tool : source.source;
     const said = [headingOf(source).slice(3), where, `support ${figure(source.support)}`].filter(Boolean).join(" · ");
     list.append(make("li", {}, linkTo(source), make("span", { name: "help", text: said }), more));

@@ -120,7 +120,7 @@ def test_sources_are_numbered_and_lead_to_their_documents(chat):
     link = sources.first.get_by_role("link", name="Kenya")
     expect(link).to_have_attribute("href", "https://example.org/kenya")
     expect(link).to_have_attribute("rel", "noopener noreferrer")
-    sources.last.get_by_text("Passage").click()
+    sources.last.locator("summary").click()
     expect(sources.last.locator("mark")).to_have_text("Mombasa is a port on the Indian Ocean.")
     expect(page.get_by_text("2 of 2 claims with a source.")).to_be_visible()
 
@@ -161,7 +161,7 @@ def test_markup_in_words_titles_and_documents_shows_as_text_and_runs_nothing(cha
     assert reply_text(page) == said
     claim.focus()
     expect(page.locator(".card:visible blockquote")).to_contain_text(HOSTILE)
-    for passage in page.get_by_text("Passage").all():
+    for passage in page.locator(".sources summary").all():
         passage.click()
     page.locator(".drawer summary").first.click()
     assert page.locator("main img, main script, main b").count() == 0
@@ -649,7 +649,7 @@ def test_names_contrast_sizes_and_widths_hold_in_every_state_of_the_page(visit, 
     assert page.evaluate(AUDIT) == []
     ask(page, f"{ASKED} {'x' * 300}")
     page.get_by_text("4 sampled").click()
-    page.get_by_text("Passage").first.click()
+    page.locator(".sources summary").first.click()
     page.locator(".turn .claim").first.focus()
     expect(page.locator(".card").first).to_be_visible()
     assert page.evaluate(AUDIT) == []
