@@ -26,10 +26,12 @@ from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog, LogFailed
 from service.decisions import Decision
 from service.faults import describe
+from service.feedback_door import feedback_router
 from service.generator import GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
 from service.grounding import ground_line
 from service.metrics import Metrics
 from service.model_worker import ModelWorker, Stalled
+from service.page import page_router
 from service.pool import Pool, QueueFull, TooLate
 from service.quotas import cost
 from service.readiness import Readiness
@@ -97,6 +99,8 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     )
     ring = guard(app, settings)
     app.add_middleware(Watching, counted=metrics.request)
+    app.include_router(page_router())
+    app.include_router(feedback_router(corridor.policy, decision_log))
     _add_error_envelope(app, metrics.error)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
@@ -179,6 +183,12 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
         return await run(
             lambda parts, _: ground_line(line, parts.index, parts.support_threshold, asked.all_sentences, parts.support)
         )
+
+    policy_row = wire.policy_row(corridor.policy)
+
+    @app.get("/v1/policy")
+    async def policy() -> dict[str, Any]:
+        return policy_row
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -6,7 +6,6 @@ fetches what it shows, so that no text of a file is ever part of a document.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -16,20 +15,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from classifiers import Policy
 from service.labels import SAFETY, SETS, Item, Sheet
+from service.page import HEADERS, page_file
 
-PAGES = Path(__file__).resolve().parent / "pages"
 ADDRESS = "127.0.0.1"
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": CSP,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 FILES = {
     "/": ("label.html", "text/html"),
     "/label.js": ("label.js", "text/javascript"),
@@ -89,7 +77,7 @@ def create_page(sheet: Sheet, items: Sequence[Item], asked: Sequence[str], polic
         return answer
 
     for path, (name, kind) in FILES.items():
-        app.add_api_route(path, _file(name, kind), methods=["GET"])
+        app.add_api_route(path, page_file(name, kind), methods=["GET"])
 
     @app.get("/items")
     async def all_items() -> Response:
@@ -125,13 +113,6 @@ def create_page(sheet: Sheet, items: Sequence[Item], asked: Sequence[str], polic
         return {"item": item, "question": question, "answers": sheet.answers.get(item, {})}
 
     return app
-
-
-def _file(name: str, kind: str) -> Any:
-    async def serve() -> Response:
-        return Response((PAGES / name).read_bytes(), media_type=f"{kind}; charset=utf-8")
-
-    return serve
 
 
 def _shown(item: Item) -> dict[str, Any]:

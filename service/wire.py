@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from classifiers import Policy, Verdict
+from classifiers import Policy, Verdict, load_policy
+from classifiers.policy import PRESETS
 from classifiers.verdicts import UNSCORED
 from retrieval import Passage
 from service.decisions import Decision, Reply, Round, unsupported
@@ -136,17 +137,25 @@ def annotations(reply: Reply) -> list[Json]:
     ]
 
 
-def sources(reply: Reply, choice: int) -> list[Json]:
-    """Sources with both spans: in the reply of that choice, and in the document, or the tool's result, that is quoted."""
+def sources(reply: Reply, choice: int, explain: bool = False) -> list[Json]:
+    """Sources with both spans: in the reply of that choice, and in the document, or the tool's result, that is quoted.
+
+    `explain`: with the passage that the quote stands in, at its place in the document.
+    """
     return [
         {
             "choice": choice,
             "claim": {"text": citation.claim, "start": citation.start, "end": citation.end},
             "tool": tool_of(citation.quote.passage),
             **citation_row(citation),
+            **({"excerpt": _excerpt(citation.quote.passage)} if explain else {}),
         }
         for citation in (reply.grounding.citations if reply.grounding else ())
     ]
+
+
+def _excerpt(passage: Passage) -> Json:
+    return {"text": passage.text, "start": passage.start, "end": passage.end}
 
 
 def tool_of(passage: Passage) -> str:
@@ -221,7 +230,7 @@ def _record(decision: Decision, policy: Policy, explain: bool, texts: bool) -> J
             "dropped_by": dict(decision.dropped_by.most_common()),
             "attempts": decision.attempts,
             "input_blocked": decision.blocked_input,
-            "sources": [source for i, reply in enumerate(decision.replies) for source in sources(reply, i)],
+            "sources": [source for i, reply in enumerate(decision.replies) for source in sources(reply, i, explain)],
             "groundedness": groundedness(decision.replies),
             "ungrounded": ungrounded(decision),
             "rounds": [round_row(decision, made) for made in decision.rounds],
@@ -237,6 +246,7 @@ def _record(decision: Decision, policy: Policy, explain: bool, texts: bool) -> J
             {
                 "dropped": not j.kept,
                 **({"text": j.candidate.text} if texts else {}),
+                "choice": next((i for i, reply in enumerate(decision.replies) if reply.verdict is j.verdict), None),
                 "because": list(j.verdict.because) or ([j.reason] if j.reason else []),
                 "flagged": list(j.verdict.flagged),
                 "unsafe": j.verdict.unsafe,
@@ -297,6 +307,29 @@ def moderations(verdicts: Sequence[Verdict], policy: Policy, version: str) -> Js
         "id": f"modr-{uuid.uuid4().hex}",
         "model": f"winnow-safety-{version}",
         "results": [moderation_result(verdict, policy) for verdict in verdicts],
+    }
+
+
+def policy_row(policy: Policy) -> Json:
+    """The answer of `GET /v1/policy`: every objective with its threshold, and `presets`, the thresholds of the shipped presets."""
+    presets = {preset: load_policy(preset).objectives for preset in PRESETS}
+    return {
+        "object": "policy",
+        "preset": policy.preset,
+        "fingerprint": policy.fingerprint,
+        "objectives": [
+            {
+                "name": o.name,
+                "code": o.code,
+                "group": o.group,
+                "title": o.title,
+                "definition": o.definition,
+                "threshold": o.threshold,
+                "action": o.action,
+                "presets": {preset: found[o.name].threshold for preset, found in presets.items() if o.name in found},
+            }
+            for o in policy.objectives.values()
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from retrieval import Index
 from service.chat import Corridor
+from tests.service import browsing
 from tests.service.scripted import INDEX, make_corridor
 
 settings.register_profile("no deadline", deadline=None)
@@ -23,6 +24,22 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 SPECIAL = ("<|im_start|>", "<|im_end|>")
+
+
+_without_browser = pytest.StashKey[list[str]]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What drives a browser is not run where there is none; the summary says so, so that nobody takes it for a pass."""
+    if item.get_closest_marker("browser") and browsing.chromium() is None:
+        item.config.stash.setdefault(_without_browser, []).append(item.nodeid)
+        pytest.skip(browsing.MISSING)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if missed := config.stash.get(_without_browser, []):
+        terminalreporter.section("NOT RUN: the chat page in a browser", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(missed)} tests were not run: {browsing.MISSING}", red=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

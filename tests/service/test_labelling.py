@@ -7,8 +7,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from classifiers import OBJECTIVES
-from service.labelling import PAGES, QUESTIONS, create_page
+from service.labelling import QUESTIONS, create_page
 from service.labels import SETS, Sheet, answers_path, read_items
+from service.page import PAGES
 from tests.service.scripted import POLICY
 
 HOSTILE = "<script>alert(1)</script>"
