@@ -1,43 +1,41 @@
-"""The doors: FastAPI routes and the error envelope. No logic; every route hands over to the corridor."""
+"""The doors: FastAPI routes. No logic; every route hands over to the corridor."""
 
 import asyncio
 import logging
-import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
 from classifiers.verdicts import UNSCORED
-from service import request_id, requests, wire
+from service import requests, wire
 from service.access import Asking, guard
 from service.batch import screen_line
 from service.batching import batched
 from service.chat import Corridor, Wants
-from service.decision_log import DecisionLog, LogFailed
+from service.decision_log import DecisionLog
 from service.decisions import Decision
-from service.faults import describe
+from service.errors import Refused, add_error_envelope, error_event
 from service.feedback_door import feedback_router
-from service.generator import GeneratorFailed, LocalGenerator, PromptTooLong, Sampling
+from service.generator import LocalGenerator, Sampling
 from service.grounding import ground_line
 from service.metrics import Metrics
-from service.model_worker import ModelWorker, Stalled
+from service.model_worker import ModelWorker
 from service.page import page_router
-from service.pool import Pool, QueueFull, TooLate
+from service.pool import Pool
 from service.quotas import cost
 from service.readiness import Readiness
 from service.reloading import Live
 from service.request_id import carried
-from service.sentences import Withdrawn, by_sentence
+from service.sentences import by_sentence
 from service.settings import Settings
 from service.streaming import LEFT, Feed, stream, unless_left
 from service.ticket import Ticket
@@ -48,14 +46,6 @@ from service.weights import Weights
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-class Refused(ValueError):
-    """A request that is well formed but over a limit of the settings."""
-
-    def __init__(self, message: str, param: str, code: str = "invalid_value", status: int = 400) -> None:
-        super().__init__(message)
-        self.param, self.code, self.status = param, code, status
 
 
 def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None) -> FastAPI:
@@ -101,7 +91,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     app.add_middleware(Watching, counted=metrics.request)
     app.include_router(page_router())
     app.include_router(feedback_router(corridor.policy, decision_log))
-    _add_error_envelope(app, metrics.error)
+    add_error_envelope(app, metrics.error)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
         """Work for one request, with the corridor as it is now, in a thread of its own."""
@@ -149,7 +139,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
                 decided[0], corridor.policy, asked.explain, include_usage, decided[1], texts=caller.sees_dropped
             )
 
-        return await stream(request, feed, run(traced(reply)), events, partial(_error_event, request))
+        return await stream(request, feed, run(traced(reply)), events, partial(error_event, request))
 
     @app.post("/v1/moderations")
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
@@ -230,13 +220,6 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     return app
 
 
-async def _error_event(request: Request, error: Exception) -> bytes:
-    """The envelope that the error would have been answered with, had no stream begun."""
-    handlers = request.app.exception_handlers
-    kind = next(kind for kind in type(error).__mro__ if kind in handlers)
-    return bytes((await handlers[kind](request, error)).body)
-
-
 def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
     settings: Settings = corridor.settings
     if request.model not in ("default", corridor.generator.name):
@@ -281,75 +264,3 @@ def _tell(metrics: Metrics, pool: Pool, readiness: Readiness) -> None:
     if isinstance(generator, UpstreamGenerator):
         breaker = generator.client.breaker
         metrics.circuit(lambda: breaker.state)
-
-
-def _add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
-    """`counted` is told the code of each error, also of one that is an event of a stream."""
-
-    def answer(
-        status: int,
-        message: str,
-        param: str | None = None,
-        code: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> JSONResponse:
-        kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
-        counted(code or f"http_{status}")
-        return JSONResponse(wire.error(message, kind, param, code), status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            reason = first["ctx"]["error"]
-            return answer(400, f"body: not JSON at character {first['loc'][-1]}: {reason}", None, "json_invalid")
-        unnamed = ("body", requests.ONE, requests.MANY)
-        param = ".".join(str(part) for part in first["loc"] if part not in unnamed) or None
-        message = first["msg"].removeprefix("Value error, ")
-        return answer(400, f"{param or 'body'}: {message}", param, first["type"])
-
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> JSONResponse:
-        return answer(error.status, str(error), error.param, error.code)
-
-    @app.exception_handler(PromptTooLong)
-    async def too_long(_: Request, error: PromptTooLong) -> JSONResponse:
-        return answer(400, f"messages: {error} (max_input_tokens)", "messages", "context_length_exceeded")
-
-    @app.exception_handler(GeneratorFailed)
-    async def failed(_: Request, error: GeneratorFailed) -> JSONResponse:
-        wait = error.retry_after
-        headers = None if wait is None else {"Retry-After": str(math.ceil(wait))}
-        return answer(error.status, str(error), None, error.code, headers)
-
-    @app.exception_handler(QueueFull)
-    async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        return answer(429, str(error), None, "queue_full", {"Retry-After": str(error.retry_after)})
-
-    @app.exception_handler(TooLate)
-    async def too_late(_: Request, error: TooLate) -> JSONResponse:
-        return answer(504, str(error), None, "deadline_exceeded")
-
-    @app.exception_handler(Stalled)
-    async def stalled(_: Request, error: Stalled) -> JSONResponse:
-        return answer(503, f"the model does not answer: {error}", None, "model_stalled", {"Retry-After": "60"})
-
-    @app.exception_handler(Withdrawn)
-    async def withdrawn(_: Request, error: Withdrawn) -> JSONResponse:
-        return answer(500, str(error), None, "content_filter")
-
-    @app.exception_handler(LogFailed)
-    async def unlogged(_: Request, error: LogFailed) -> JSONResponse:
-        message = "the reply was held back: its decision could not be written to the decision log"
-        return answer(503, message, None, "decision_log_failed", {"Retry-After": "5"})
-
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        log.error("unforeseen %s", describe(error))
-        # The one answer that is given outside of all middleware.
-        named = {request_id.HEADER: request_id.current.get() or ""}
-        return answer(500, "internal error; the server's log says more", None, "internal_error", named)

@@ -301,7 +301,7 @@ def _show(record: "Record", as_json: bool) -> None:
             str(candidate.attempt),
             str(candidate.round),
             "yes" if candidate.with_evidence else "no",
-            _figure(candidate.rated and candidate.rated.rank_score),
+            _figure(candidate.rated.rank_score if candidate.rated else None),
             _figure(candidate.log_likelihood),
             str(candidate.said.characters),
         ]

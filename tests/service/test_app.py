@@ -277,7 +277,6 @@ def test_explain_adds_the_verdicts_without_a_text():
         "scores": scores_of(weapons=0.9),
         "quality": None,
         "reasons": [{"objective": "weapons", "score": 0.9, "threshold": 0.5, "reading": None}],
-        "quality": None,
         "mean_log_likelihood": -1.0,
         "with_evidence": False,
         "attempt": 0,
