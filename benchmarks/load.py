@@ -1,6 +1,6 @@
 """Many clients at once against the same requests one at a time, over HTTP, on the same machine in the same run.
 
-    python benchmarks/concurrency.py [--clients 32] [--candidates 16] [--tokens 64] [--rows 64] [--random]
+    python benchmarks/load.py [--clients 32] [--candidates 16] [--tokens 64] [--rows 64] [--random]
 
 Every request has a seed of its own; an answer whose record names another is mixed up. Prints replies a second, P50 and P95 seconds,
 candidates in a pass, errors, mixed-up answers, and how many texts are the same in company as alone (in half precision another batch
