@@ -1,6 +1,6 @@
 """The corridor that the pages' examples are run against: scripted texts and scores, the true policy and sample corpus."""
 
-from classifiers import Place, Scores, load_policy
+from classifiers import Place, Policy, Scores, load_policy
 from data import CORPUS
 from retrieval import Index, Retrieval, Toolset, read_documents
 from tests.service.scripted import KENYA, JudgingSafety, ScriptedGenerator, make_corridor
@@ -18,7 +18,7 @@ class Classifier(JudgingSafety):
 
     def __init__(self, policy=None):
         super().__init__(RAISED)
-        self.policy = load_policy(policy)
+        self.policy = policy if isinstance(policy, Policy) else load_policy(policy)
 
     def _row(self, reply):
         row = super()._row(reply)
