@@ -23,7 +23,9 @@ VOLATILE = {"id", "created", "system_fingerprint", "fingerprint", "safety", "pol
 }
 """Keys of what differs from run to run, or with the weights."""
 
-_BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<kind>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<kind>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -127,4 +129,4 @@ def parsed(text):
 def cells(text):
     """The rows of all tables of a Markdown text, each a list of cells without their marks of code and strength."""
     rows = [line.strip().strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip(" |`*").strip() for cell in row] for row in rows]
+    return [[cell.replace("`", "").replace("**", "").strip(" |") for cell in row] for row in rows]

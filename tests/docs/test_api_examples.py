@@ -22,7 +22,9 @@ from tests.service.serving import listening
 API = DOCS / "api.md"
 SERVICE = Path(cli.__file__).parent
 BLOCKS = blocks(API)
-ASKED = [block for block in BLOCKS if (block.kind == "http" and not block.text.startswith("HTTP/")) or "curl " in block.text]
+ASKED = [
+    block for block in BLOCKS if (block.kind == "http" and not block.text.startswith("HTTP/")) or "curl " in block.text
+]
 PROGRAMS = [block for block in BLOCKS if block.kind == "python"]
 ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
 
@@ -114,7 +116,12 @@ def same_event(shown, came):
 def test_the_page_has_examples():
     assert len(ASKED) >= 14
     assert all(block.answer for block in ASKED)
-    assert {request_of(block)[1] for block in ASKED} >= {"/v1/chat/completions", "/v1/moderations", "/v1/screen", "/v1/ground"}
+    assert {request_of(block)[1] for block in ASKED} >= {
+        "/v1/chat/completions",
+        "/v1/moderations",
+        "/v1/screen",
+        "/v1/ground",
+    }
 
 
 @pytest.mark.parametrize("block", ASKED, ids=str)
@@ -167,13 +174,25 @@ def codes():
         for call in ast.walk(ast.parse((SERVICE / f"{name}.py").read_text())):
             called = getattr(getattr(call, "func", None), "id", None)
             if called in places:
-                given = [*call.args[places[called] : places[called] + 1], *(k.value for k in call.keywords if k.arg == "code")]
-                found |= {each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+                given = [
+                    *call.args[places[called] : places[called] + 1],
+                    *(k.value for k in call.keywords if k.arg == "code"),
+                ]
+                found |= {
+                    each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                }
     return found | {"invalid_value"}
 
 
 def test_the_codes_are_found_in_the_source():
-    assert {"queue_full", "invalid_api_key", "body_too_large", "upstream_timeout", "model_not_found", "request_timeout"} <= codes()
+    assert {
+        "queue_full",
+        "invalid_api_key",
+        "body_too_large",
+        "upstream_timeout",
+        "model_not_found",
+        "request_timeout",
+    } <= codes()
 
 
 def test_every_code_of_an_error_is_in_the_table_and_every_one_in_the_table_exists():

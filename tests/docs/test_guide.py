@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from classifiers import Quality, Safety, Support
 from service import assembly, cli
 from service.app import create_app
-from service.keys import read_keys
 from tests.docs.pages import DOCS, PAGES, alike, blocks, commands
 from tests.docs.test_api_examples import request_of
 from tests.docs.winnow_of_docs import INDEX, Classifier, SupportByWords, corridor_of_docs
@@ -34,7 +33,12 @@ def told(choices, names, logprobs=False):
         text = THREAT if i % 2 else KENYA
         content = [{"token": "x", "logprob": -1.0}] if logprobs else None
         said = {"role": "assistant", "content": text}
-        return {"index": i, "message": said, "finish_reason": "stop", "logprobs": {"content": content} if content else None}
+        return {
+            "index": i,
+            "message": said,
+            "finish_reason": "stop",
+            "logprobs": {"content": content} if content else None,
+        }
 
     if choices is None:
         return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
@@ -65,7 +69,13 @@ def llama_cpp(path, body, headers):
 def hosted(path, body, headers):
     """Wants its key, and tokens limited by their new name."""
     if headers.get("Authorization") != f"Bearer {KEY}":
-        return 401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}}
+        return 401, {
+            "error": {
+                "message": "Incorrect API key provided",
+                "type": "invalid_request_error",
+                "code": "invalid_api_key",
+            }
+        }
     if body and "max_tokens" in body:
         said = "Unsupported parameter: use 'max_completion_tokens' instead."
         return 400, {"error": {"message": said, "param": "max_tokens", "code": "unsupported_parameter"}}
@@ -75,11 +85,7 @@ def hosted(path, body, headers):
 SERVERS = {"localhost:8001": vllm, "localhost:11434": ollama, "localhost:8081": llama_cpp, "api.example.com": hosted}
 
 SERVES = [
-    words
-    for block in BLOCKS
-    if block.kind == "bash"
-    for words in commands(block.text, "winnow")
-    if words[1] == "serve"
+    words for block in BLOCKS if block.kind == "bash" for words in commands(block.text, "winnow") if words[1] == "serve"
 ]
 
 
@@ -93,7 +99,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(assembly, "_weight_folders", lambda *_: ())
     monkeypatch.setattr(assembly, "_sample_index", lambda: INDEX)
     (tmp_path / "handbook").mkdir()
-    (tmp_path / "handbook" / "kenya.md").write_text("# Kenya\n\nKenya is in East Africa. Nairobi is the capital of Kenya.\n")
+    (tmp_path / "handbook" / "kenya.md").write_text(
+        "# Kenya\n\nKenya is in East Africa. Nairobi is the capital of Kenya.\n"
+    )
     return tmp_path
 
 
@@ -104,12 +112,13 @@ def run(words):
 
 
 def prepared():
-    """What the steps before `serve` leave in the folder."""
+    """What the steps before `serve` leave in the folder; the key that they made."""
     for block in BLOCKS:
         if block.kind == "bash":
             for words in commands(block.text, "winnow"):
                 if words[1] in ("index", "keys"):
-                    run(words)
+                    made = run(words).stdout.strip()
+    return made
 
 
 def test_the_guide_starts_winnow_before_every_server_that_it_names():
@@ -121,7 +130,7 @@ def test_the_guide_starts_winnow_before_every_server_that_it_names():
 
 @pytest.mark.parametrize("words", SERVES, ids=shlex.join)
 def test_winnow_started_as_the_guide_says_answers_from_that_server_and_drops_its_threats(words, folder, monkeypatch):
-    prepared()
+    key = prepared()
     at = words.index("--upstream") + 1
     server = SERVERS[words[at].split("//")[1].split("/")[0]]
     if server is hosted:
@@ -137,15 +146,12 @@ def test_winnow_started_as_the_guide_says_answers_from_that_server_and_drops_its
     with scripted(answer) as (url, script):
         run([*words[:at], url, *words[at + 1 :]])
         ((web, options),) = made
-        if "--keys" in words:
-            (key,) = read_keys(folder / "keys.toml")
-            assert key.scopes == {"chat"}
-            assert options["host"] == "0.0.0.0"
-            with TestClient(web) as client:
-                assert client.post("/v1/chat/completions", json={"messages": ASKS_KENYA}).status_code == 401
-            return
+        body = {"messages": ASKS_KENYA, "candidates": 8}
         with TestClient(web) as client:
-            reply = client.post("/v1/chat/completions", json={"messages": ASKS_KENYA, "candidates": 8})
+            if "--keys" in words:
+                assert options["host"] == "0.0.0.0"
+                assert client.post("/v1/chat/completions", json=body).status_code == 401
+            reply = client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
     assert reply.status_code == 200, reply.text
     found = reply.json()
     assert found["choices"][0]["message"]["content"] == KENYA
@@ -192,7 +198,9 @@ def test_what_the_guide_installs_is_what_the_makefile_installs():
 # Every page
 
 
-COMMANDS = sorted({shlex.join(w) for p in PAGES for b in blocks(p) if b.kind == "bash" for w in commands(b.text, "winnow")})
+COMMANDS = sorted(
+    {shlex.join(w) for p in PAGES for b in blocks(p) if b.kind == "bash" for w in commands(b.text, "winnow")}
+)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -222,5 +230,7 @@ def test_the_index_names_every_page():
 
 def test_no_page_names_a_file_of_the_project_that_is_not_there():
     for page in PAGES:
-        for path in re.findall(r"`((?:service|classifiers|retrieval|data|tests|benchmarks|deploy)/[\w./-]+)`", page.read_text()):
+        for path in re.findall(
+            r"`((?:service|classifiers|retrieval|data|tests|benchmarks|deploy)/[\w./-]+)`", page.read_text()
+        ):
             assert (ROOT / path).exists(), f"{page.name}: {path}"

@@ -38,7 +38,9 @@ class SupportByWords:
 
     def judge(self, claims):
         return [
-            Judged(0.01, 0.9) if "cheese" in claim else Judged(0.88 if "capital" in claim and "capital" in passage else 0.1, 0.0)
+            Judged(0.01, 0.9)
+            if "cheese" in claim
+            else Judged(0.88 if "capital" in claim and "capital" in passage else 0.1, 0.0)
             for passage, _, claim in claims
         ]
 
@@ -60,5 +62,3 @@ def corridor_of_docs(**settings):
         support=SupportByWords(),
         **settings,
     )
-
-
