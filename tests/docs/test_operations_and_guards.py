@@ -55,7 +55,14 @@ def test_the_commands_of_the_page_run_in_its_order(folder):
             ran.append(words[1])
             if words[1:3] == ["keys", "list"]:
                 assert "web-page" in found.stdout
-                assert {key.name for key in read_keys(folder / "keys.toml")} == {"web-page", "prometheus"}
+                page, prometheus = read_keys(folder / "keys.toml")
+                assert (page.name, page.scopes, page.requests_per_minute, page.tokens_per_day) == (
+                    "web-page",
+                    {"chat"},
+                    60,
+                    2_000_000,
+                )
+                assert (prometheus.name, prometheus.scopes) == ("prometheus", {"metrics"})
             if words[1:3] == ["decisions", "chatcmpl-fc8ee7be"]:
                 assert f'"id": "{newest.id}"' in found.stdout
             if words[1] == "replay":
