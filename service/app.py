@@ -19,11 +19,14 @@ from classifiers import Policy
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
 from service.access import Asking, guard
+from service.answers import ChatCompletion, Grounded, Healthy, Models, Moderations, PolicyInService, Screened
+from service.answers import Readiness as Ready
 from service.batch import screen_line
 from service.batching import batched
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog
 from service.decisions import Decision
+from service.describing import ANYWHERE, WITH_A_BODY, WITH_A_KEY, answers, describe, streamed
 from service.errors import Refused, add_error_envelope, error_event
 from service.feedback_door import feedback_router
 from service.generator import LocalGenerator, Sampling
@@ -97,12 +100,17 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     app.include_router(page_router())
     app.include_router(feedback_router(corridor.policy, decision_log))
     add_error_envelope(app, metrics.error)
+    describe(app)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
         """Work for one request, with the corridor as it is now, in a thread of its own."""
         return pool.run(carried(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket)))
 
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post(
+        "/v1/chat/completions",
+        response_model=None,
+        responses=streamed(answers(ChatCompletion, *WITH_A_BODY, 404, 502)),
+    )
     async def chat(asked: requests.ChatRequest, request: Request, caller: Asking) -> Response:
         wants = _wants(asked, corridor)
         messages = [message.plain() for message in asked.messages]
@@ -148,7 +156,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
 
         return await stream(request, feed, run(traced(reply)), events, partial(error_event, request))
 
-    @app.post("/v1/moderations")
+    @app.post("/v1/moderations", response_model=None, responses=answers(Moderations, *WITH_A_BODY))
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
         if len(asked.texts) > settings.max_screen_items:
             raise Refused(f"input holds {len(asked.texts)} texts; the limit is {settings.max_screen_items}", "input")
@@ -157,7 +165,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             raise HTTPException(503, "the input could not be judged")
         return wire.moderations(verdicts, policy, corridor.safety.version)
 
-    @app.post("/v1/screen")
+    @app.post("/v1/screen", response_model=None, responses=answers(Screened, *WITH_A_BODY))
     async def screen(asked: requests.ScreenRequest) -> dict[str, Any]:
         if len(asked.messages) > settings.max_messages:
             raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
@@ -167,7 +175,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             raise HTTPException(503, "a text could not be judged")
         return found
 
-    @app.post("/v1/ground")
+    @app.post("/v1/ground", response_model=None, responses=answers(Grounded, *WITH_A_BODY))
     async def ground(asked: requests.GroundRequest) -> dict[str, Any]:
         if len(asked.messages) > settings.max_messages:
             raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
@@ -181,15 +189,15 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             lambda parts, _: ground_line(line, parts.index, parts.support_threshold, asked.all_sentences, parts.support)
         )
 
-    @app.get("/v1/policy")
+    @app.get("/v1/policy", response_model=None, responses=answers(PolicyInService, *WITH_A_KEY))
     def policy() -> dict[str, Any]:
         return wire.policy_row(live.current().policy)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=None, responses=answers(Models, *WITH_A_KEY))
     async def models() -> dict[str, Any]:
         return wire.models([corridor.generator.name, "default"])
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=None, responses=answers(Healthy, *ANYWHERE))
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -198,7 +206,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
         content, media_type = metrics.page(request.headers.get("accept"))
         return Response(content, headers={"content-type": media_type})
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=None, responses={**answers(Ready, *ANYWHERE), 503: {"model": Ready}})
     async def readyz(response: Response) -> dict[str, Any]:
         now = await asyncio.to_thread(live.current)
         reasons = await asyncio.to_thread(readiness.reasons)

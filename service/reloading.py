@@ -29,7 +29,7 @@ Stamp = tuple[int, int, int]
 
 
 class Live:
-    """Hands out the corridor. Each one handed out is a snapshot: its index and policy stay as they are, whatever happens on the disk."""
+    """Hands out the corridor. Each one handed out is a snapshot: its index and policy stay, whatever happens on the disk."""
 
     def __init__(self, corridor: Corridor, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` in seconds. A corridor whose settings name no index and no policy file is never changed."""

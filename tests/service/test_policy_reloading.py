@@ -284,7 +284,7 @@ def test_a_request_is_judged_and_told_by_the_policy_that_it_began_with(file, tmp
 
 @pytest.mark.usefixtures("at_every_request")
 def test_two_policies_that_come_and_go_under_load_each_judge_their_own_requests(file, tmp_path, trials):
-    """Six clients, in all three routes, while a writer turns one policy into the other: in its place, in pieces, broken now and then."""
+    """Six clients in all three routes, while a writer turns one policy into the other: whole, in pieces, broken now and then."""
     path, chance, over_now = tmp_path / "log.sqlite", random.Random(3), threading.Event()
     dropped = {fingerprint(name, tmp_path): name for name in OPPOSITES}
     number = iter(range(10**9))
