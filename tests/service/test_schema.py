@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 
+import hypothesis
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from pydantic import BaseModel
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
@@ -94,7 +95,7 @@ def test_a_generated_request_is_answered_as_documented_and_a_forbidden_one_refus
 ):
     statuses = Counter()
 
-    @settings(
+    @hypothesis.settings(
         max_examples=CASES[label][MODES.index(mode)],
         database=None,
         phases=[Phase.generate],
