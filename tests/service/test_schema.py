@@ -1,0 +1,117 @@
+"""Requests generated from the API's own document, as it allows them and as it forbids them: no 5xx, and every answer as documented."""
+
+import json
+from collections import Counter
+
+import hypothesis
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, given
+from pydantic import BaseModel
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi import checks
+
+from service import answers
+from service.app import create_app
+from tests.service.answers import events_of
+from tests.service.scripted import GLAD, INVENTED, KENYA, make_corridor
+
+CHAT = "POST /v1/chat/completions"
+CASES = {
+    CHAT: (400, 150),
+    "POST /v1/screen": (250, 200),
+    "POST /v1/moderations": (300, 250),
+    "POST /v1/ground": (100, 50),
+    "POST /v1/feedback": (250, 200),
+    "GET /v1/feedback": (1, 0),
+    "GET /v1/policy": (1, 0),
+    "GET /v1/models": (1, 0),
+    "GET /healthz": (1, 0),
+    "GET /readyz": (1, 0),
+}
+"""How many requests of each route: such as the document allows, and such as it forbids."""
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+LEAST = 2000
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    log = tmp_path_factory.mktemp("log") / "decisions.sqlite"
+    corridor = make_corridor(
+        [KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, decision_log=log, durable=True, batch_wait_ms=0
+    )
+    with TestClient(create_app(corridor), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def document(made):
+    """The document, but that an answer may have no key that it does not name."""
+    found = made.get("/openapi.json").json()
+    for name, schema in found["components"]["schemas"].items():
+        if is_answer(name) and "properties" in schema:
+            schema["additionalProperties"] = False
+    return found
+
+
+def is_answer(name):
+    return isinstance(getattr(answers, name, None), type) and issubclass(getattr(answers, name), BaseModel)
+
+
+@pytest.fixture(scope="module")
+def operations(document):
+    schema = schemathesis.openapi.from_dict(document)
+    return {each.ok().label: each.ok() for each in schema.get_all_operations()}
+
+
+def answered(made, case):
+    """The answer of the application to a generated case."""
+    told = case.as_transport_kwargs(base_url="http://testserver")
+    body = {"content" if name == "data" else name: told[name] for name in ("json", "data") if name in told}
+    return made.request(told["method"], told["url"], headers=told["headers"], params=told["params"], **body)
+
+
+def test_every_route_is_asked(operations):
+    assert set(operations) == set(CASES)
+    assert sum(map(sum, CASES.values())) >= LEAST
+
+
+@pytest.mark.parametrize(
+    ("label", "mode"),
+    [(label, mode) for label, counts in CASES.items() for mode, n in zip(MODES, counts, strict=True) if n],
+    ids=str,
+)
+def test_a_generated_request_is_answered_as_documented_and_a_forbidden_one_refused(
+    made, operations, label, mode, trials
+):
+    statuses = Counter()
+
+    @hypothesis.settings(
+        max_examples=CASES[label][MODES.index(mode)],
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operations[label].as_strategy(generation_mode=mode))
+    def ask(case):
+        if label == CHAT and mode.is_positive:  # the document cannot say that the user speaks last
+            case.body["messages"][-1].update(role="user", content="Hello?")
+        response = answered(made, case)
+        statuses[response.status_code] += 1
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            for event in events_of(response):
+                kind = answers.ErrorEnvelope if "error" in event else answers.ChatCompletionChunk
+                kind.model_validate(event, strict=True, extra="forbid")
+        case.validate_response(response, checks=CHECKS)
+
+    ask()
+    trials(f"{label}, {mode.value} ({json.dumps(dict(sorted(statuses.items())))})", sum(statuses.values()))
