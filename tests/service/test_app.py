@@ -742,6 +742,7 @@ def test_screen_answers_with_verdicts_ranks_the_pick_and_the_prompt():
         "ranks": [2, None, 1],
         "pick": 2,
         "prompt": verdict(hate=0.7),
+        "policy": POLICY.fingerprint,
     }
 
 
