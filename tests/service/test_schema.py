@@ -46,9 +46,8 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "decisions.sqlite"
-    corridor = make_corridor(
-        [KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, decision_log=log, durable=True, batch_wait_ms=0
-    )
+    settings = {"decision_log": log, "durable": True, "batch_wait_ms": 0}
+    corridor = make_corridor([KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, **settings)
     with TestClient(create_app(corridor), raise_server_exceptions=False) as client:
         yield client
 
