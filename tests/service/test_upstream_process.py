@@ -103,14 +103,15 @@ def test_replies_of_another_process_are_screened_here(second):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", SAID)
-def test_a_fault_is_told_by_its_kind_and_quotes_nothing(second, name, stream, caplog):
+def test_a_fault_is_told_by_its_kind_and_quotes_nothing(second, name, stream, caplog, trials):
     status, code, says = SAID[name]
     with before(second, failures=1000) as (app, _, _), TestClient(app) as made, mode(second, name):
         response = ask(made, stream=stream)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert says in response.json()["error"]["message"]
     assert ("retry-after" in response.headers) == (code != "upstream_refused")
-    assert MARK not in response.text + caplog.text
+    assert MARK not in caplog.text
+    trials("upstream slow, rubbish, oversized, refusing", 1, int(MARK in response.text))
     assert str(second.port) not in response.text
 
 
@@ -154,7 +155,7 @@ def test_a_killed_server_is_unreachable_and_another_in_its_place_is_asked_again(
     assert again.json()["choices"][0]["message"]["content"] in safety.passed
 
 
-def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(second, capsys):
+def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(second, trials):
     """Four clients ask without a pause while the server's mood turns, and while it is frozen and killed under them."""
     seconds, moods = 14.0, [*MODES, *["honest"] * len(MODES)]
     chance, over = random.Random(0), threading.Event()
@@ -197,9 +198,8 @@ def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(s
     ]
     unscreened += [text for _, _, text in answers if UNSAFE in text]
     unscreened += [text for _, status, text in answers if status != 200 and MARK in text]
-    with capsys.disabled():
-        print(f"\n{len(answers)} trials, {dict(statuses)}, unscreened replies: {len(unscreened)}")
-    assert unscreened == []
+    print(dict(statuses))
+    trials("upstream down, frozen, killed and moody under load", len(answers), len(unscreened))
     assert set(statuses) <= {200, 502, 503, 504}
     assert statuses[200] >= 20
     assert len(answers) - statuses[200] >= 20
