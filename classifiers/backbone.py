@@ -281,10 +281,12 @@ def _passages(ids: list[int], spans: list[Span], text: str) -> list[Span]:
 
 
 def _stretches(spans: list[Span], window: Span, found: list[Span]) -> list[tuple[int, int, Span]]:
-    """The sentences within a window as (first token, last token + 1, characters)."""
+    """The sentences within a window as (first token, last token + 1, characters); none where no token stands for a character, as of
+    a control character that the tokenizer does not know.
+    """
     inside: list[tuple[int, int, Span]] = []
     at = window[0]
-    for start, end in found:
+    for start, end in found if spans else ():
         while at < window[1] and spans[at][1] <= start:
             at += 1
         first = at

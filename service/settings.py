@@ -59,8 +59,8 @@ class Settings(BaseSettings):
 
     candidates: int = Field(16, ge=1, le=64, description="replies sampled for one answer")
     max_tokens: int = Field(96, ge=1, le=1024, description="tokens in a candidate when the request names no limit")
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(0.95, gt=0, le=1)
+    temperature: float = Field(0.7, ge=0, le=2, description="of sampling where the request names none; 0: greedy")
+    top_p: float = Field(0.95, gt=0, le=1, description="of sampling where the request names none")
 
     max_candidates: int = Field(64, ge=1, le=64, description="candidates that a request may ask for")
     max_messages: int = Field(100, ge=1, description="messages in a request")

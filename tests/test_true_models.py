@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from classifiers import OBJECTIVES, Safety, judge
@@ -122,6 +122,7 @@ TEXTS = st.text(max_size=60) | st.sampled_from(HOSTILE)
     context=st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXTS), max_size=3),
     texts=st.lists(TEXTS, max_size=3),
 )
+@example(context=[], texts=["\x04", "\x13 "])  # no token stands for them
 def test_law_1_whatever_is_said_every_text_gets_a_probability_for_every_objective(safety, context, texts):
     found = safety.scores(context, texts)
     assert len(found) == len(texts)

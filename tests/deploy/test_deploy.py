@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
+from service.listening import check_address
 from service.settings import Settings
 from service.upstream import UpstreamGenerator
 from tests.service.scripted import make_corridor
@@ -191,7 +192,21 @@ def test_what_the_containers_set_are_settings_that_there_are_and_that_are_valid(
     assert given
     fields = {name.removeprefix("WINNOW_").lower(): value for name, value in given.items()}
     assert set(fields) <= set(Settings.model_fields)
-    Settings(**fields)
+    check_address(Settings(**fields))
+
+
+def test_the_image_alone_is_reached_from_other_machines_and_does_not_start_without_keys():
+    with pytest.raises(ValueError, match="winnow keys add"):
+        check_address(Settings(host=environment()["WINNOW_HOST"]))
+
+
+def test_prometheus_reads_the_key_that_compose_hands_to_it_and_git_does_not_keep_it():
+    (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
+    (name,) = COMPOSE["services"]["prometheus"]["secrets"]
+    assert job["authorization"] == {"credentials_file": f"/run/secrets/{name}"}
+    file = COMPOSE["secrets"][name]["file"]
+    assert f"keys add prometheus --scope metrics > deploy/{file}" in (DEPLOY / "compose.yaml").read_text()
+    assert f"deploy/{file}" in (ROOT / ".gitignore").read_text().split()
 
 
 # The image

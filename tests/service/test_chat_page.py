@@ -161,6 +161,7 @@ def test_markup_in_words_titles_and_documents_shows_as_text_and_runs_nothing(cha
     assert reply_text(page) == said
     claim.focus()
     expect(page.locator(".card:visible blockquote")).to_contain_text(HOSTILE)
+    page.keyboard.press("Escape")
     for passage in page.locator(".sources summary").all():
         passage.click()
     page.locator(".drawer summary").first.click()
@@ -279,7 +280,7 @@ def test_retry_asks_the_same_again_and_a_new_chat_begins_with_nothing(chat):
     said = itertools.cycle([GLAD, KENYA])
     page = chat(lambda messages, n, sampling: [next(said)] * n, candidates=1)
     page.get_by_role("button", name="Options").click()
-    page.get_by_label("Sources").select_option("off")
+    page.get_by_role("combobox", name="Sources").select_option("off")
     ask(page)
     expect(replies(page)).to_contain_text(GLAD)
     expect(page.get_by_text("Not checked against the documents.")).to_be_visible()
@@ -304,7 +305,7 @@ def test_the_server_is_given_the_whole_conversation_and_the_options(visit):
     expect(replies(page)).to_contain_text(KENYA)
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Candidates", exact=True).select_option("32")
-    page.get_by_label("Sources").select_option("research")
+    page.get_by_role("combobox", name="Sources").select_option("research")
     ask(page, "Two?")
     expect(page.get_by_text("2 sampled")).to_have_count(2)
     assert asked[0]["messages"] == [{"role": "user", "content": "One?"}]

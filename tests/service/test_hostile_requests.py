@@ -272,7 +272,9 @@ def test_nothing_that_was_said_is_in_the_output(client, served):
         client.get(f"/v1/models?q={word}"),
         client.get(f"/{word}"),
         client.get("/v1/models", headers={"authorization": f"Bearer {word}", "x-said": word}),
-        client.get("/v1/models", headers={"user-agent": word, "origin": f"https://{word}", "x-request-id": word}),
+        client.get(
+            "/v1/models", headers={"user-agent": word, "origin": f"https://{word}", "x-request-id": f"{word} said"}
+        ),
         post(client, f"/{word}/{CHAT}", b'{"' + word.encode()),
     ]
     statuses = {response.status_code for response in asked}

@@ -98,7 +98,7 @@ def test_own_lines_are_shown_from_the_level_on_and_those_of_others_from_warnings
     LOG.debug("own debug")
     LOG.info("own info")
     logging.getLogger("httpx").info("GET http://secret/")
-    logging.getLogger("uvicorn.error").warning("theirs")
+    logging.getLogger("somebody.elses").warning("theirs")
     assert [line.split("] ")[1] for line in said()] == ["own info", "theirs"]
 
 

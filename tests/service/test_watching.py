@@ -64,7 +64,7 @@ def test_the_answer_to_a_fault_of_our_own_says_it_too(monkeypatch, ids):
         answer = made.get("/v1/models", headers={"x-request-id": "trace-2"})
     assert answer.status_code == 500
     assert answer.headers["x-request-id"] == "trace-2"
-    assert ("service.app", "trace-2") in [line[:2] for line in ids]
+    assert ("service.errors", "trace-2") in [line[:2] for line in ids]
 
 
 @pytest.mark.parametrize("fields", [{}, {"stream": True}, {"stream": True, "stream_mode": "sentence"}])

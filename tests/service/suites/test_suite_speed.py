@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from service.settings import Settings
@@ -92,3 +93,10 @@ def test_the_starting_process_can_be_imported():
         [sys.executable, "-c", "import service.suites.starting as s; print(s.READY)"], capture_output=True
     )
     assert done.stdout.strip() == b"ready"
+
+
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it():
+    held = np.ones(2**26)  # 512 MiB, in use
+    program = "from service.suites.starting import peak_mib; print(peak_mib())"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 5 < float(found.stdout) < held.nbytes / 2**20
