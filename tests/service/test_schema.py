@@ -19,9 +19,9 @@ from tests.service.scripted import ASKS_KENYA, GLAD, INVENTED, KENYA, make_corri
 
 CHAT = "POST /v1/chat/completions"
 CASES = {
-    CHAT: (400, 150),
+    CHAT: (350, 150),
     "POST /v1/screen": (250, 200),
-    "POST /v1/moderations": (300, 250),
+    "POST /v1/moderations": (350, 250),
     "POST /v1/ground": (100, 50),
     "POST /v1/feedback": (250, 200),
     "GET /v1/feedback": (1, 0),
@@ -46,7 +46,7 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "decisions.sqlite"
-    settings = {"decision_log": log, "durable": True, "batch_wait_ms": 0}
+    settings = {"decision_log": log, "durable": True, "batch_wait_ms": 0, "candidates": 2, "max_candidates": 8}
     corridor = make_corridor([KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, **settings)
     with TestClient(create_app(corridor), raise_server_exceptions=False) as client:
         yield client
@@ -113,7 +113,8 @@ def test_a_generated_request_is_answered_as_documented_and_a_forbidden_one_refus
         case.validate_response(response, checks=CHECKS)
 
     ask()
-    trials(f"{label}, {mode.value} ({json.dumps(dict(sorted(statuses.items())))})", sum(statuses.values()))
+    print(label, mode.value, dict(sorted(statuses.items())))
+    trials(f"generated requests, {label}", statuses.total())
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
