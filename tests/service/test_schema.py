@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import HealthCheck, Phase, given, strategies
 from pydantic import BaseModel
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
@@ -15,13 +15,13 @@ from schemathesis.specs.openapi import checks
 from service import answers
 from service.app import create_app
 from tests.service.answers import events_of
-from tests.service.scripted import GLAD, INVENTED, KENYA, make_corridor
+from tests.service.scripted import ASKS_KENYA, GLAD, INVENTED, KENYA, make_corridor
 
 CHAT = "POST /v1/chat/completions"
 CASES = {
-    CHAT: (400, 150),
+    CHAT: (350, 150),
     "POST /v1/screen": (250, 200),
-    "POST /v1/moderations": (300, 250),
+    "POST /v1/moderations": (350, 250),
     "POST /v1/ground": (100, 50),
     "POST /v1/feedback": (250, 200),
     "GET /v1/feedback": (1, 0),
@@ -46,9 +46,8 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "decisions.sqlite"
-    corridor = make_corridor(
-        [KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, decision_log=log, durable=True, batch_wait_ms=0
-    )
+    settings = {"decision_log": log, "durable": True, "batch_wait_ms": 0, "candidates": 2, "max_candidates": 8}
+    corridor = make_corridor([KENYA, GLAD, INVENTED, "A bomb."], {"bomb": {"weapons": 0.9}}, **settings)
     with TestClient(create_app(corridor), raise_server_exceptions=False) as client:
         yield client
 
@@ -114,4 +113,50 @@ def test_a_generated_request_is_answered_as_documented_and_a_forbidden_one_refus
         case.validate_response(response, checks=CHECKS)
 
     ask()
-    trials(f"{label}, {mode.value} ({json.dumps(dict(sorted(statuses.items())))})", sum(statuses.values()))
+    print(label, mode.value, dict(sorted(statuses.items())))
+    trials(f"generated requests, {label}", statuses.total())
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
+
+
+@pytest.mark.parametrize("path", sorted({label.split()[1] for label in CASES}))
+def test_a_method_that_the_document_does_not_name_is_answered_405_with_those_it_does(made, path):
+    named = {label.split()[0] for label in CASES if label.split()[1] == path}
+    for method in {*METHODS} - named - ({"HEAD"} if "GET" in named else set()):
+        response = made.request(method, path)
+        assert response.status_code == 405, method
+        assert set(response.headers["allow"].split(", ")) == named
+        assert method == "HEAD" or response.json()["error"]["message"] == "Method Not Allowed"
+
+
+@given(strategies.lists(strategies.text("abcv1/.%-~ü", max_size=9), min_size=1, max_size=4))
+def test_a_path_that_the_document_does_not_name_is_answered_404(made, pieces):
+    path = "/v1/nowhere/" + "/".join(pieces)
+    for method in ("GET", "POST"):
+        response = made.request(method, path)
+        assert (response.status_code, response.json()["error"]["type"]) == (404, "invalid_request_error")
+
+
+def test_the_document_promises_the_error_envelope_and_no_status_that_is_never_given(made):
+    document = made.get("/openapi.json").json()
+    assert "HTTPValidationError" not in json.dumps(document)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert "422" not in operation["responses"]
+            for status, response in operation["responses"].items():
+                schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+                if status != "200" and (path, status) != ("/readyz", "503"):
+                    assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
+
+
+def test_the_document_names_every_key_of_every_answer(made, document):
+    """All that explaining, streaming and research add."""
+    fields = {"messages": ASKS_KENYA, "explain": True, "grounding": "research", "candidates": 4}
+    whole = made.post("/v1/chat/completions", json=fields).json()
+    streamed = events_of(made.post("/v1/chat/completions", json={**fields, "stream": True}))
+    answers.ChatCompletion.model_validate(whole, strict=True, extra="forbid")
+    for event in streamed:
+        answers.ChatCompletionChunk.model_validate(event, strict=True, extra="forbid")
+    assert whole["winnow"]["sources"]
+    assert whole["winnow"]["verdicts"][0]["reasons"]
