@@ -349,22 +349,26 @@ def test_an_unknown_objective_cannot_be_explained() -> None:
 # One policy made as strict as another
 
 
+SOME = OBJECTIVES[:2]
+levels = st.sampled_from([0.1, 0.5, 0.9, 1.0])
+
+
 @st.composite
-def any_policy(draw: st.DrawFn, own: bool = True) -> Policy:
-    """Any thresholds, actions and words; with objectives of one's own here and there."""
-    base = load_policy(draw(st.sampled_from(PRESETS)))
-    found = {
-        name: replace(o, threshold=draw(probabilities), action=draw(st.sampled_from(ACTIONS)), fallback=draw(words))
-        for name, o in base.objectives.items()
-    }
-    if own and draw(st.booleans()):
-        found["dosage"] = Objective(
-            "dosage", "harm", "own", "Dosage", "A dose.", draw(probabilities), "drop", "No.", "head"
-        )
+def any_policy(draw: st.DrawFn) -> Policy:
+    """A preset with other thresholds, actions and words here and there, and sometimes with an objective of one's own."""
+    base = shipped_presets()[draw(st.sampled_from(PRESETS))]
+    found = dict(base.objectives)
+    for name in SOME:
+        action, fallback = draw(st.sampled_from(ACTIONS)), draw(words)
+        found[name] = replace(found[name], threshold=draw(levels), action=action, fallback=fallback)
+    if draw(st.booleans()):
+        found["dosage"] = Objective("dosage", "harm", "own", "Dosage", "A dose.", draw(levels), "drop", "No.", "head")
     return replace(base, objectives=found, steering=draw(words), fallback=draw(words))
 
 
-SCORES = st.fixed_dictionaries(dict.fromkeys([*OBJECTIVES, "dosage"], st.floats(0, 1)))
+SCORES = st.fixed_dictionaries(dict.fromkeys([*SOME, "dosage"], st.floats(0, 1))).map(
+    lambda raised: {**dict.fromkeys(OBJECTIVES, 0.2), **raised}
+)
 
 
 @given(any_policy(), any_policy(), SCORES)
