@@ -88,7 +88,7 @@ PRODUCTS = ("qkv", "out", "gate_up", "down")
 
 
 class Engine:
-    """The forward pass of a `LlamaForCausalLM` without what a decoder does not need of it. It keeps nothing of the model but a copy."""
+    """The forward pass of a `LlamaForCausalLM` without what a decoder does not need. In eight bits it needs the model no longer."""
 
     def __init__(self, model: LlamaForCausalLM, sample: Sequence[int] | None = None) -> None:
         """`sample`: tokens of ordinary text, by which the eight-bit products are set up; without it, the model's own precision.
@@ -111,8 +111,11 @@ class Engine:
         self._cos = cos[0].float().unsqueeze(1)
         # The rotation of halves (x1, x2) -> (-x2, x1) as a roll, whose signs are the sine's.
         self._sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=1).float().unsqueeze(1)
+        self.precision = str(self._embedding.dtype).removeprefix("torch.")
+        """"int8", or the name of the model's own, as "bfloat16"."""
         if sample is not None:
             self._to_int8(model, sample)
+            self.precision = "int8"
 
     @classmethod
     def of(cls, model: Any, sample: Sequence[int] | None = None) -> "Engine | None":
@@ -128,11 +131,6 @@ class Engine:
                 except (RuntimeError, AttributeError, NotImplementedError) as error:
                     log.warning("no eight-bit products here (%s): the model's own precision", type(error).__name__)
             return cls(model)
-
-    @property
-    def precision(self) -> str:
-        """ "int8", or the name of the model's own, as "bfloat16"."""
-        return "int8" if isinstance(self._head, Int8Product) else str(self._embedding.dtype).removeprefix("torch.")
 
     def states(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
         """Tokens and their positions (tokens,) -> the last layer's states (tokens, width), single precision."""
@@ -204,7 +202,7 @@ class Engine:
                     norm = "before_attention" if name == "qkv" else "before_mlp"
                     plain[norm] = plain[norm] / moved
             products = {name: Int8Product(plain.pop(name)) for name in PRODUCTS}
-            self._layers[i] = _Layer(**plain, **products)
+            self._layers[i] = _Layer(**plain, **products)  # type: ignore[arg-type]
         head = model.lm_head.weight.float()
         moved = _moved(largest[len(self._layers), "head"], head)
         self._norm, self._head = self._norm / moved, Int8Product(head * moved)
