@@ -4,7 +4,7 @@ Knows tokens and sampling. Does not know safety, ranking or retrieval.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -106,6 +106,30 @@ class Generator(Protocol):
         ...
 
 
+Wanted = tuple[Sequence[Message], int, Sampling]
+"""(messages, n, sampling), as `Generator.sample` takes them."""
+Drawn = list[Candidate] | PromptTooLong | GeneratorFailed
+"""The candidates of one call, or why there are none."""
+
+
+def sample_each(generator: Generator, wanted: Sequence[Wanted]) -> list[Drawn]:
+    """What `generator.sample` gives for each, at the same time where the generator can (`sample_each`). One that cannot is not asked
+    again when it has failed.
+    """
+    together: Callable[[Sequence[Wanted]], list[Drawn]] | None = getattr(generator, "sample_each", None)
+    if together is not None:
+        return together(wanted)
+    found: list[Drawn] = []
+    for each in wanted:
+        try:
+            found.append(generator.sample(*each))
+        except PromptTooLong as error:
+            found.append(error)
+        except GeneratorFailed as error:
+            return found + [error] * (len(wanted) - len(found))
+    return found
+
+
 class LocalGenerator:
     """A transformers causal language model with a chat template."""
 
@@ -145,12 +169,27 @@ class LocalGenerator:
 
         Raises `PromptTooLong`, ValueError for n < 1.
         """
-        draw = self.begin(messages, n, sampling)
-        lot = self.lot()
-        lot.join(draw.shares(n))
-        while lot.shares:
-            lot.step()
-        return self.candidates(draw)
+        (found,) = self.sample_each([(messages, n, sampling)])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:
+        """As `sample`, for several at the same time; each draws what it would alone. Raises ValueError for n < 1."""
+        draws: list[Draw | PromptTooLong] = []
+        for each in wanted:
+            try:
+                draws.append(self.begin(*each))
+            except PromptTooLong as error:
+                draws.append(error)
+        begun = [draw for draw in draws if isinstance(draw, Draw)]
+        # What cannot stand beside others is drawn by itself.
+        for company in [[draw for draw in begun if draw.joinable], *([draw] for draw in begun if not draw.joinable)]:
+            lot = self.lot()
+            lot.join([share for draw in company for share in draw.shares(len(draw.rows))])
+            while lot.shares:
+                lot.step()
+        return [self.candidates(draw) if isinstance(draw, Draw) else draw for draw in draws]
 
     @torch.inference_mode()
     def begin(self, messages: Sequence[Message], n: int, sampling: Sampling) -> Draw:
