@@ -204,6 +204,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             **({"reasons": reasons} if reasons else {}),
             **({"warnings": warnings} if warnings else {}),
             "generator": corridor.generator.name,
+            **({"precision": local.precision} if local else {}),
             "safety": corridor.safety.version,
             "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
             "index": {

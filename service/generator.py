@@ -154,6 +154,11 @@ class LocalGenerator:
         self._engine = Engine.of(model, self._prompt(SAMPLE) if precision == "int8" else None)
         self._model: Any = None if self._engine else model  # the engine has its own copy
 
+    @property
+    def precision(self) -> str:
+        """Of the products as they are computed: "int8", or the model's own, as "bfloat16"."""
+        return self._engine.precision if self._engine else str(self._model.dtype).removeprefix("torch.")
+
     @classmethod
     def load(
         cls, name: str = models.DEFAULT_MODEL, max_input_tokens: int = 2048, precision: str = "int8"
