@@ -60,6 +60,11 @@ class Policy:
         """Twelve hex digits that change whenever any value of the policy does."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def heads(self) -> tuple[Path, ...]:
+        """The folders of the heads of a user's own objectives."""
+        return tuple(Path(o.head) for o in self.objectives.values() if o.head is not None)
+
     def explain(self, name: str) -> str:
         """One objective in a sentence: code, title, definition, threshold, action. Raises KeyError for an unknown name."""
         o = self.objectives[name]

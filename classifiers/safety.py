@@ -7,6 +7,7 @@ Knows the backbone, the readout and the policy. Does not know where replies come
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -51,14 +52,10 @@ class Safety:
     def __init__(self, backbone: Backbone, scorer: Scorer, policy: Policy) -> None:
         self.backbone = backbone
         self.scorer = scorer
-        self._own = [
-            Head.load(Path(o.head), o.name, scorer.version) for o in policy.objectives.values() if o.head is not None
-        ]
-        self._names = (*scorer.objectives, *(head.name for head in self._own))
         self._words = Words.of_vocabulary(backbone.tokenizer.get_vocab())
-        self.policy = policy
         self.version = scorer.version
         self._kept = States()
+        self._obey(policy)
 
     @classmethod
     def load(cls, policy: str | Path | Policy | None = None, folder: Path = SHIPPED) -> "Safety":
@@ -69,6 +66,24 @@ class Safety:
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
         scorer = Scorer.load(folder, OBJECTIVES)
         return cls(Backbone.load(scorer.backbone, scorer.update), scorer, chosen)
+
+    def under(self, policy: Policy) -> "Safety":
+        """The same classifier under another policy. Nothing is loaded but the heads of the policy's own objectives.
+
+        Raises `models.DamagedWeights`, OSError, ValueError: see `own_objective.Head.load`.
+        """
+        other = copy(self)
+        other._obey(policy)
+        return other
+
+    def _obey(self, policy: Policy) -> None:
+        self._own = [
+            Head.load(Path(o.head), o.name, self.scorer.version)
+            for o in policy.objectives.values()
+            if o.head is not None
+        ]
+        self._names = (*self.scorer.objectives, *(head.name for head in self._own))
+        self.policy = policy
 
     def scores(self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant") -> list[Scores]:
         """For each reply, objective -> probability in [0, 1]. `role` says who speaks: "assistant", or "user" for a prompt.

@@ -15,14 +15,18 @@ from fastapi.responses import JSONResponse, Response
 from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
+from classifiers import Policy
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
 from service.access import Asking, guard
+from service.answers import ChatCompletion, Grounded, Healthy, Models, Moderations, PolicyInService, Screened
+from service.answers import Readiness as Ready
 from service.batch import screen_line
 from service.batching import batched
 from service.chat import Corridor, Wants
 from service.decision_log import DecisionLog
 from service.decisions import Decision
+from service.describing import ANYWHERE, WITH_A_BODY, WITH_A_KEY, answers, describe, streamed
 from service.errors import Refused, add_error_envelope, error_event
 from service.feedback_door import feedback_router
 from service.generator import LocalGenerator, Sampling
@@ -49,7 +53,9 @@ log = logging.getLogger(__name__)
 
 
 def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None) -> FastAPI:
-    """The web application around a loaded corridor. A new index in its folder is taken up between two requests.
+    """The web application around a loaded corridor. A new index in its folder and a changed policy file are taken up
+    between two requests.
+
     Spans go to the `tracer_provider`; without one, to where the environment says, if it does (`tracing.py`).
 
     Raises `log_file.LogUnreadable`, `keys.KeysUnreadable`, OSError where the settings name a decision log that cannot be written, or
@@ -58,7 +64,9 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     settings = corridor.settings
     live = Live(corridor)
     tracing = Tracing(tracer_provider)
-    metrics = Metrics(corridor.policy.objectives, {"generator": corridor.generator.name, **corridor.versions()})
+    metrics = Metrics(
+        corridor.policy.objectives, lambda: {"generator": corridor.generator.name, **live.current().versions()}
+    )
     local = corridor.generator if isinstance(corridor.generator, LocalGenerator) else None
     model_worker = ModelWorker(
         local,
@@ -92,12 +100,17 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     app.include_router(page_router())
     app.include_router(feedback_router(corridor.policy, decision_log))
     add_error_envelope(app, metrics.error)
+    describe(app)
 
     def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
         """Work for one request, with the corridor as it is now, in a thread of its own."""
         return pool.run(carried(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket)))
 
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post(
+        "/v1/chat/completions",
+        response_model=None,
+        responses=streamed(answers(ChatCompletion, *WITH_A_BODY, 404, 502)),
+    )
     async def chat(asked: requests.ChatRequest, request: Request, caller: Asking) -> Response:
         wants = _wants(asked, corridor)
         messages = [message.plain() for message in asked.messages]
@@ -117,40 +130,42 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             return found
 
         if not asked.stream:
-            decision = await unless_left(request, run(traced(lambda parts, _: kept(parts.reply(messages, wants)))))
-            if decision is None:
+            whole = run(traced(lambda parts, _: (kept(parts.reply(messages, wants)), parts.policy)))
+            decided = await unless_left(request, whole)
+            if decided is None:
                 return Response(status_code=LEFT)
-            return JSONResponse(wire.completion(decision, corridor.policy, asked.explain, texts=caller.sees_dropped))
+            return JSONResponse(wire.completion(*decided, asked.explain, texts=caller.sees_dropped))
         feed = Feed()
-        head = wire.chunk_head(id, created, corridor.generator.name, corridor.versions())
 
-        def sentence(choice: int, text: str, first: bool) -> None:
-            feed.send(wire.sentence_chunk(head, choice, text, first))
-
-        def reply(parts: Corridor, ticket: Ticket) -> tuple[Decision, list[str]]:
+        def reply(parts: Corridor, ticket: Ticket) -> tuple[Decision, Policy, list[str]]:
             if asked.stream_mode == "reply":
-                return kept(parts.reply(messages, wants, feed.tell)), []
-            early = decision_log is None or not decision_log.durable
-            return by_sentence(parts, messages, wants, feed.tell, sentence, kept, early)
+                return kept(parts.reply(messages, wants, feed.tell)), parts.policy, []
+            head = wire.chunk_head(id, created, parts.generator.name, parts.versions())
 
-        def events(decided: tuple[Decision, list[str]]) -> Iterator[dict[str, Any]]:
+            def sentence(choice: int, text: str, first: bool) -> None:
+                feed.send(wire.sentence_chunk(head, choice, text, first))
+
+            early = decision_log is None or not decision_log.durable
+            decision, sent = by_sentence(parts, messages, wants, feed.tell, sentence, kept, early)
+            return decision, parts.policy, sent
+
+        def events(decided: tuple[Decision, Policy, list[str]]) -> Iterator[dict[str, Any]]:
+            decision, policy, sent = decided
             include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-            return wire.chunks(
-                decided[0], corridor.policy, asked.explain, include_usage, decided[1], texts=caller.sees_dropped
-            )
+            return wire.chunks(decision, policy, asked.explain, include_usage, sent, texts=caller.sees_dropped)
 
         return await stream(request, feed, run(traced(reply)), events, partial(error_event, request))
 
-    @app.post("/v1/moderations")
+    @app.post("/v1/moderations", response_model=None, responses=answers(Moderations, *WITH_A_BODY))
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
         if len(asked.texts) > settings.max_screen_items:
             raise Refused(f"input holds {len(asked.texts)} texts; the limit is {settings.max_screen_items}", "input")
-        verdicts = await run(lambda parts, _: parts.screen([], asked.texts, "user"))
+        verdicts, policy = await run(lambda parts, _: (parts.screen([], asked.texts, "user"), parts.policy))
         if any(UNSCORED in verdict.because for verdict in verdicts):
             raise HTTPException(503, "the input could not be judged")
-        return wire.moderations(verdicts, corridor.policy, corridor.safety.version)
+        return wire.moderations(verdicts, policy, corridor.safety.version)
 
-    @app.post("/v1/screen")
+    @app.post("/v1/screen", response_model=None, responses=answers(Screened, *WITH_A_BODY))
     async def screen(asked: requests.ScreenRequest) -> dict[str, Any]:
         if len(asked.messages) > settings.max_messages:
             raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
@@ -160,7 +175,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             raise HTTPException(503, "a text could not be judged")
         return found
 
-    @app.post("/v1/ground")
+    @app.post("/v1/ground", response_model=None, responses=answers(Grounded, *WITH_A_BODY))
     async def ground(asked: requests.GroundRequest) -> dict[str, Any]:
         if len(asked.messages) > settings.max_messages:
             raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
@@ -174,17 +189,15 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             lambda parts, _: ground_line(line, parts.index, parts.support_threshold, asked.all_sentences, parts.support)
         )
 
-    policy_row = wire.policy_row(corridor.policy)
+    @app.get("/v1/policy", response_model=None, responses=answers(PolicyInService, *WITH_A_KEY))
+    def policy() -> dict[str, Any]:
+        return wire.policy_row(live.current().policy)
 
-    @app.get("/v1/policy")
-    async def policy() -> dict[str, Any]:
-        return policy_row
-
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=None, responses=answers(Models, *WITH_A_KEY))
     async def models() -> dict[str, Any]:
         return wire.models([corridor.generator.name, "default"])
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=None, responses=answers(Healthy, *ANYWHERE))
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -193,9 +206,9 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
         content, media_type = metrics.page(request.headers.get("accept"))
         return Response(content, headers={"content-type": media_type})
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=None, responses={**answers(Ready, *ANYWHERE), 503: {"model": Ready}})
     async def readyz(response: Response) -> dict[str, Any]:
-        index = (await asyncio.to_thread(live.current)).index
+        now = await asyncio.to_thread(live.current)
         reasons = await asyncio.to_thread(readiness.reasons)
         warnings = readiness.warnings()
         response.status_code = 503 if reasons else 200
@@ -206,12 +219,12 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             "generator": corridor.generator.name,
             **({"precision": local.precision} if local else {}),
             "safety": corridor.safety.version,
-            "policy": f"{corridor.policy.preset} {corridor.policy.fingerprint}",
+            "policy": f"{now.policy.preset} {now.policy.fingerprint}",
             "index": {
-                "documents": index.document_count,
-                "passages": len(index),
-                "engine": index.engine,
-                **({"warning": live.warning} if live.warning else {}),
+                "documents": now.index.document_count,
+                "passages": len(now.index),
+                "engine": now.index.engine,
+                **({"warning": live.index_warning} if live.index_warning else {}),
             },
             "tools": corridor.toolset.installed,
             **({"decision_log": decision_log.state()} if decision_log else {}),

@@ -44,11 +44,10 @@ def assemble(settings: Settings) -> Corridor:
 
 def _weight_folders(policy: Policy, safety: Safety, settings: Settings) -> tuple[Path, ...]:
     """Of the shipped weights, the policy's own objectives and the models; a user's own model may have no checksums to look at."""
-    own = [Path(o.head) for o in policy.objectives.values() if o.head is not None]
     models = [Path(safety.backbone.trunk.config.name_or_path)]
     if settings.upstream is None:
         models.append(resolve(settings.model))
-    found = dict.fromkeys([SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY, *own, *models])
+    found = dict.fromkeys([SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY, *policy.heads, *models])
     return tuple(folder for folder in found if (folder / CHECKSUMS).is_file())
 
 

@@ -257,7 +257,7 @@ class DecisionLog:
         now = self._started[0] + self._monotonic() - self._started[1]
         try:
             base = self._connection()
-            removed = log_file.remove_before(base, now - self._retention_days * DAY, PURGED_TOGETHER)
+            removed = log_file.remove_before(base, now - self._retention_days * DAY, now, PURGED_TOGETHER)
             if removed == PURGED_TOGETHER:
                 return
             if removed:

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service import request_id, requests, wire
 from service.decision_log import LogFailed
@@ -22,6 +23,10 @@ from service.pool import QueueFull, TooLate
 from service.sentences import Withdrawn
 
 log = logging.getLogger(__name__)
+
+
+METHODS = ("GET", "HEAD", "POST")
+"""All that this server's routes take."""
 
 
 class Refused(ValueError):
@@ -37,6 +42,16 @@ async def error_event(request: Request, error: Exception) -> bytes:
     handlers = request.app.exception_handlers
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     return bytes((await handlers[kind](request, error)).body)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes of this path; the framework names those of the first alone."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if takes(method)]
 
 
 def add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
@@ -100,8 +115,11 @@ def add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
         return answer(503, message, None, "decision_log_failed", {"Retry-After": "5"})
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), headers=error.headers)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(request))
+        return answer(error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:

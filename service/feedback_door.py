@@ -6,12 +6,14 @@ Knows the route and its errors. Labels are kept by `decision_log.py`; `feedback.
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator
 from starlette.exceptions import HTTPException
 
 from classifiers import OBJECTIVES, Policy
+from service.answers import FeedbackKept, FeedbackReasons
 from service.decision_log import REASONS, DecisionLog, LogFailed
-from service.requests import MAX_CANDIDATES, Text
+from service.describing import WITH_A_BODY, WITH_A_KEY, answers
+from service.requests import MAX_CANDIDATES, Body, Text, Whole
 
 LACKS = {
     "sensible": (
@@ -28,14 +30,17 @@ LACKS = {
 """What a reply can lack, by the quality that it lacks: LaMDA's raters' questions, asked the other way round."""
 
 
-class Feedback(BaseModel):
+Reason = Annotated[str, WithJsonSchema({"type": "string", "enum": list(REASONS)})]
+
+
+class Feedback(Body):
     """What a person says of the reply `choice` of the completion `id`. No `reasons`: what was said before is taken back."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: Annotated[Text, Field(min_length=1, max_length=200)]
-    choice: int = Field(0, ge=0, lt=MAX_CANDIDATES)
-    reasons: Annotated[list[str], Field(max_length=len(REASONS))]
+    choice: Whole = Field(0, ge=0, lt=MAX_CANDIDATES)
+    reasons: Annotated[list[Reason], Field(max_length=len(REASONS))]
 
     @field_validator("reasons")
     @classmethod
@@ -57,12 +62,12 @@ def feedback_router(policy: Policy, decision_log: DecisionLog | None) -> APIRout
         ),
     ]
 
-    @router.get("/v1/feedback")
+    @router.get("/v1/feedback", response_model=None, responses=answers(FeedbackReasons, *WITH_A_KEY))
     async def known() -> dict[str, Any]:
         kept, texts = decision_log is not None, decision_log is not None and decision_log.retain_texts
         return {"reasons": reasons, "kept": kept, "texts_kept": texts}
 
-    @router.post("/v1/feedback")
+    @router.post("/v1/feedback", response_model=None, responses=answers(FeedbackKept, *WITH_A_BODY, 404))
     async def take(said: Feedback) -> dict[str, Any]:
         if decision_log is None:
             raise HTTPException(404, "feedback is kept in the decision log, and this server keeps none (decision_log)")

@@ -105,10 +105,17 @@ def insert_label(base: sqlite3.Connection, label: Label) -> None:
     base.execute("INSERT INTO labels(decision, choice, reasons, created) VALUES (?, ?, ?, ?)", row)
 
 
-def remove_before(base: sqlite3.Connection, created: float, most: int) -> int:
-    """Removes at most so many decisions that are older, with their words and labels; how many it were."""
-    old = "SELECT number FROM decisions WHERE created < ? ORDER BY created LIMIT ?"
-    return base.execute(f"DELETE FROM decisions WHERE number IN ({old})", (created, most)).rowcount
+def remove_before(base: sqlite3.Connection, created: float, now: float, most: int) -> int:
+    """Removes at most so many decisions that are older, with their words and labels; how many it were.
+
+    What was written after a decision that is not that old is not either: a clock that was set back for a while said otherwise.
+    """
+    # The plus: by number, where what is old comes first, and not by the index.
+    recent = "SELECT number FROM decisions WHERE +created BETWEEN ? AND ? ORDER BY number LIMIT 1"
+    limit = base.execute(recent, (created, now)).fetchone()
+    old = "SELECT number FROM decisions WHERE created < ? AND number < ? ORDER BY created LIMIT ?"
+    number = limit[0] if limit else 2**63 - 1
+    return base.execute(f"DELETE FROM decisions WHERE number IN ({old})", (created, number, most)).rowcount
 
 
 def truncate(base: sqlite3.Connection) -> None:

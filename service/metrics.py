@@ -6,9 +6,9 @@ Knows names and labels. Labels hold what this project or its operator named (rou
 import importlib.metadata
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -28,12 +28,12 @@ disable_created_metrics()  # a second series for each counter, which nobody asks
 class Metrics:
     """The metrics of one application. Safe to use from several threads."""
 
-    def __init__(self, objectives: Collection[str], versions: Mapping[str, str]) -> None:
-        """`objectives`: of the policy, each counted from 0 on. `versions`: name -> value, of what decides."""
+    def __init__(self, objectives: Collection[str], versions: Callable[[], Mapping[str, str]]) -> None:
+        """`objectives`: of the policy, each counted from 0 on. `versions`: name -> value, of what decides now."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        info = Info("winnow", "Versions of what decides.", registry=self._registry)
-        info.info({"version": importlib.metadata.version("winnow"), **versions})
+        version = importlib.metadata.version("winnow")
+        self._registry.register(_Computed(lambda: [_info({"version": version, **versions()})]))
 
         self._requests = self._counter("requests", "Requests by route and status.", "route", "status")
         self._request_seconds = self._histogram(
@@ -175,6 +175,10 @@ class _Computed(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families()
+
+
+def _info(versions: Mapping[str, str]) -> Metric:
+    return InfoMetricFamily("winnow", "Versions of what decides.", value=dict(versions))
 
 
 def _log_families(log: DecisionLog) -> Iterable[Metric]:

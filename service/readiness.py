@@ -36,6 +36,7 @@ class Readiness:
         """Why the server is not ready; none where it is. With `ask_upstream` an upstream server is asked, which may take as long as a
         connection does.
         """
+        self._weights.watch(self.live.current().weights)
         found = self._weights.faults()
         if self._model_worker.stuck:
             found.append("the models' threads hang: nothing is run until one comes back")
@@ -47,9 +48,7 @@ class Readiness:
 
     def warnings(self) -> list[str]:
         """What an operator should look at."""
-        found = []
-        if self.live.warning:
-            found.append(f"the index in service stays, the new one cannot be read: {self.live.warning}")
+        found = self.live.warnings
         if (error := self._log_error()) and not (self._durable and self._failed_lately()):
             found.append(f"the last decisions were not logged: {error}")
         return found

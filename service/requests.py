@@ -8,21 +8,29 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from service.generator import Message
 
+Json = dict[str, Any]
+
+PLAIN_TEXT: Json = {
+    "anyOf": [
+        {"type": "object", "properties": {"type": {"const": "text"}}, "required": ["type"]},
+        {"type": "null"},
+    ]
+}
 MAX_SOURCES = 64
 MAX_CANDIDATES = 64
-
-Json = dict[str, Any]
 
 
 def _whole(text: str) -> str:
@@ -42,18 +50,37 @@ def _identifier(value: Any) -> str | int | None:
 # A union's errors name the branch that was meant. The tags are no part of the request: `app.py` leaves them out.
 ONE, MANY = "<one>", "<many>"
 Text = Annotated[str, AfterValidator(_whole)]
+Identifier = Annotated[
+    Any,
+    AfterValidator(_identifier),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}),
+]
 OneOrMany = Discriminator(lambda value: MANY if isinstance(value, list) else ONE)
 OneText = Annotated[Text, Tag(ONE)]
 
 
-class TextPart(BaseModel):
+def _integral(value: Any) -> Any:
+    """JSON knows no difference between 1 and 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_integral)]
+
+
+class Body(BaseModel):
+    """What a client says is taken at its word: "1" is no number and "no" is not false."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class TextPart(Body):
     """A text content part; images and audio are refused, not ignored."""
 
     type: Literal["text"]
     text: Text
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[OneText | Annotated[list[TextPart], Field(min_length=1), Tag(MANY)], OneOrMany]
 
@@ -73,41 +100,41 @@ class ChatMessage(BaseModel):
         return {"role": "system" if self.role == "developer" else self.role, "content": self.text}
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     include_usage: bool = False
 
 
-class ModerationMode(BaseModel):
+class ModerationMode(Body):
     mode: Literal["score", "block"] = "score"
 
 
-class ModerationPolicy(BaseModel):
+class ModerationPolicy(Body):
     input: ModerationMode = ModerationMode()
     output: ModerationMode = ModerationMode(mode="block")
 
 
-class ModerationWish(BaseModel):
+class ModerationWish(Body):
     """Inline moderation. Input is scored, or blocks; output always blocks, whatever mode is asked for (law 1)."""
 
     model: str | None = None
     policy: ModerationPolicy = ModerationPolicy()
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Body):
     """`POST /v1/chat/completions`. Keys that only tune a hosted service (user, metadata, store, ...) are accepted and unused."""
 
     model_config = ConfigDict(extra="ignore")
 
     model: str = "default"
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    n: int = Field(1, ge=1, le=MAX_CANDIDATES)
-    candidates: int | None = Field(None, ge=1, le=MAX_CANDIDATES)
-    max_tokens: int | None = Field(None, ge=1, le=1024)
-    max_completion_tokens: int | None = Field(None, ge=1, le=1024)
+    n: Whole = Field(1, ge=1, le=MAX_CANDIDATES)
+    candidates: Whole | None = Field(None, ge=1, le=MAX_CANDIDATES)
+    max_tokens: Whole | None = Field(None, ge=1, le=1024)
+    max_completion_tokens: Whole | None = Field(None, ge=1, le=1024)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     stop: Annotated[OneText | Annotated[list[Text], Field(max_length=4), Tag(MANY)], OneOrMany] | None = None
-    seed: int | None = Field(None, ge=0, le=2**53)
+    seed: Whole | None = Field(None, ge=0, le=2**53)
     stream: bool = False
     stream_options: StreamOptions | None = None
     stream_mode: Literal["reply", "sentence"] = "reply"
@@ -120,7 +147,7 @@ class ChatRequest(BaseModel):
     functions: None = None
     logprobs: Literal[False] | None = None
     audio: None = None
-    response_format: Json | None = None
+    response_format: Annotated[Json | None, WithJsonSchema(PLAIN_TEXT)] = None
 
     @field_validator("stop")
     @classmethod
@@ -158,7 +185,7 @@ class ChatRequest(BaseModel):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class ModerationRequest(BaseModel):
+class ModerationRequest(Body):
     """`POST /v1/moderations`: one text or several."""
 
     model_config = ConfigDict(extra="ignore")
@@ -171,12 +198,12 @@ class ModerationRequest(BaseModel):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-class ScreenRequest(BaseModel):
+class ScreenRequest(Body):
     """`POST /v1/screen`: a context and the caller's own candidates; without candidates the user's last turn is judged."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[Any, AfterValidator(_identifier)] = None
+    id: Identifier = None
     messages: list[ChatMessage] = Field(default_factory=list)
     candidates: Annotated[list[Text], Field(min_length=1, max_length=MAX_CANDIDATES)] | None = None
     explain: bool = False
@@ -188,12 +215,12 @@ class ScreenRequest(BaseModel):
         return self
 
 
-class GroundRequest(BaseModel):
+class GroundRequest(Body):
     """`POST /v1/ground`: a text to be grounded in the index, or in `sources` that come with it. `messages`: what it answers."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[Any, AfterValidator(_identifier)] = None
+    id: Identifier = None
     text: Text
     messages: list[ChatMessage] = Field(default_factory=list)
     sources: Annotated[list[Text], Field(max_length=MAX_SOURCES)] | None = None

@@ -22,6 +22,15 @@ class Weights:
         self._faults: dict[Path, str] = {}
         self._lock = threading.Lock()
 
+    def watch(self, folders: Collection[Path]) -> None:
+        """From now on these folders and no others; those that are new were verified when they were loaded."""
+        with self._lock:
+            if set(folders) != set(self._seen):
+                self._seen = {
+                    folder: self._seen[folder] if folder in self._seen else _stamp(folder) for folder in folders
+                }
+                self._faults = {folder: fault for folder, fault in self._faults.items() if folder in self._seen}
+
     def faults(self) -> list[str]:
         """What is amiss on the disk, a line for each damaged folder. Takes as long as hashing a folder where one has changed."""
         with self._lock:

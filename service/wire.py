@@ -6,10 +6,11 @@ Knows JSON. Decides what of a decision leaves the house: never the text of a dro
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from classifiers import Policy, Verdict, load_policy
-from classifiers.policy import PRESETS
+from classifiers.policy import PRESETS, Objective
 from classifiers.verdicts import UNSCORED
 from retrieval import Passage
 from service.decisions import Decision, Reply, Round, unsupported
@@ -312,7 +313,7 @@ def moderations(verdicts: Sequence[Verdict], policy: Policy, version: str) -> Js
 
 def policy_row(policy: Policy) -> Json:
     """The answer of `GET /v1/policy`: every objective with its threshold, and `presets`, the thresholds of the shipped presets."""
-    presets = {preset: load_policy(preset).objectives for preset in PRESETS}
+    presets = _presets()
     return {
         "object": "policy",
         "preset": policy.preset,
@@ -331,6 +332,11 @@ def policy_row(policy: Policy) -> Json:
             for o in policy.objectives.values()
         ],
     }
+
+
+@cache
+def _presets() -> Mapping[str, Mapping[str, Objective]]:
+    return {preset: load_policy(preset).objectives for preset in PRESETS}
 
 
 def models(names: Sequence[str]) -> Json:

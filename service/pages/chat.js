@@ -153,6 +153,8 @@ async function run(turn) {
       if (note !== undefined) progress(note); else arrived(turn, chunk, place);
     }
     if (!turn.record) throw new server.Fault("down", "The server cannot answer now", "What came is no answer of Winnow's.");
+    // The server takes up a changed policy while it runs; the bars are those of the policy that judged this reply.
+    if (state.policy && turn.record.versions.policy !== state.policy.fingerprint) await loadPolicy();
     turn.text = turn.partial;
     drawReply(turn);
     announce(`Winnow: ${turn.text}`);

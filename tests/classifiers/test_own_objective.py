@@ -438,3 +438,22 @@ def test_a_rule_without_a_head_is_no_policy(policy: Path) -> None:
     policy.write_text(f"[objectives.{NAME}]\nthreshold = 0.5\n")
     with pytest.raises(PolicyError, match="one of your own needs a head"):
         load_policy(policy)
+
+
+def test_a_classifier_is_put_under_another_policy_without_being_loaded_again(
+    trained: tuple[Head, dict[str, Any]], backbone: Backbone, scorer: Scorer, tmp_path: Path, policy: Path
+) -> None:
+    before = Safety(backbone, scorer, load_policy())
+    without = before.scores(CONTEXT, REPLIES)
+    write_objective(tmp_path / "heads", *trained, policy)
+    after = before.under(load_policy(policy))
+    assert after.scores(CONTEXT, REPLIES) == Safety(backbone, scorer, load_policy(policy)).scores(CONTEXT, REPLIES)
+    assert before.scores(CONTEXT, REPLIES) == without
+    assert (after.policy, before.policy) == (load_policy(policy), load_policy())
+    assert after.backbone is before.backbone
+    # A ranker that reads the one's states finds those of what the other has scored.
+    assert np.array_equal(before.states(CONTEXT, REPLIES), after.states(CONTEXT, REPLIES))
+    next((tmp_path / "heads").glob("*/head.safetensors")).unlink()
+    with pytest.raises(DamagedWeights):
+        before.under(load_policy(policy))
+    assert before.scores(CONTEXT, REPLIES) == without

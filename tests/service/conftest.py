@@ -27,6 +27,7 @@ SPECIAL = ("<|im_start|>", "<|im_end|>")
 
 
 _without_browser = pytest.StashKey[list[str]]()
+_survived = pytest.StashKey[dict[str, list[int]]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -36,7 +37,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(browsing.MISSING)
 
 
+@pytest.fixture
+def trials(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """trials(fault, n, unscreened): so often the server met a fault, and so many replies left unscreened, of which there may be none.
+
+    All of a run are in its summary, those of one name added up.
+    """
+    counts = request.config.stash.setdefault(_survived, {})
+
+    def told(fault: str, n: int, unscreened: int = 0) -> None:
+        assert n > 0
+        assert unscreened == 0, f"{fault}: {unscreened} unscreened replies"
+        counts[fault] = [a + b for a, b in zip(counts.get(fault, [0, 0]), (n, unscreened), strict=True)]
+
+    return told
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if survived := config.stash.get(_survived, {}):
+        terminalreporter.section("faults survived")
+        for fault, (n, unscreened) in sorted(survived.items()):
+            terminalreporter.line(f"{fault}: {n} trials, unscreened replies: {unscreened}")
+        whole = [sum(column) for column in zip(*survived.values(), strict=True)]
+        terminalreporter.line(f"all: {whole[0]} trials, unscreened replies: {whole[1]}")
     if missed := config.stash.get(_without_browser, []):
         terminalreporter.section("NOT RUN: the chat page in a browser", sep="!", red=True, bold=True)
         terminalreporter.line(f"{len(missed)} tests were not run: {browsing.MISSING}", red=True)

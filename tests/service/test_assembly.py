@@ -142,10 +142,11 @@ def flip(path):
 
 @pytest.mark.parametrize("name", ["passages.sqlite", "terms.i32", "lengths.i32", "manifest.json"])
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_damaged_index_stops_the_start(parts, name, damage):
+def test_a_damaged_index_stops_the_start(parts, name, damage, trials):
     damage(next(parts.index.glob(f"**/{name}")))
     with pytest.raises(DamagedIndex, match=name):
         assemble(parts)
+    trials("index damaged or missing at the start", 1)
 
 
 def test_an_index_that_is_not_there_stops_the_start(parts, tmp_path):
@@ -155,10 +156,11 @@ def test_an_index_that_is_not_there_stops_the_start(parts, tmp_path):
 
 @pytest.mark.parametrize("name", ["readout.safetensors", "config.json", "checksums.json"])
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_damaged_weights_stop_the_start(parts, tmp_path, name, damage):
+def test_damaged_weights_stop_the_start(parts, tmp_path, name, damage, trials):
     damage(tmp_path / "weights" / name)
     with pytest.raises(DamagedWeights):
         assemble(parts)
+    trials("weights damaged or missing at the start", 1)
 
 
 @pytest.mark.parametrize("name", [grounding.HEAD, grounding.UPDATE, "config.json", "checksums.json"])

@@ -15,6 +15,7 @@ from tests.service.served_winnow import SAID, ServedWinnow
 ARRIVAL = 3.0
 CHAT, SCREEN, GROUND, MODERATIONS = "/v1/chat/completions", "/v1/screen", "/v1/ground", "/v1/moderations"
 MEBIBYTE = 2**20
+SPOILT = 60
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +80,13 @@ ODD = {
 
 @pytest.mark.parametrize("path", [CHAT, SCREEN, GROUND, MODERATIONS])
 @pytest.mark.parametrize("name", ODD)
-def test_a_body_that_is_no_request_is_refused_in_the_envelope(client, path, name):
+def test_a_body_that_is_no_request_is_refused_in_the_envelope(client, path, name, trials):
     refused(post(client, path, ODD[name]), 400)
+    trials("malformed UTF-8, deep JSON and other bodies that are no request", 1)
 
 
 @pytest.mark.parametrize("path", [CHAT, SCREEN, GROUND, MODERATIONS])
-def test_a_body_that_spoke_well_before_bytes_were_spoilt_is_refused_or_answered_never_a_fault(client, path):
+def test_a_body_that_spoke_well_before_bytes_were_spoilt_is_refused_or_answered_never_a_fault(client, path, trials):
     good = {
         CHAT: {"messages": [user("Hello.")], "candidates": 1},
         SCREEN: {"candidates": ["Hello."]},
@@ -92,18 +94,17 @@ def test_a_body_that_spoke_well_before_bytes_were_spoilt_is_refused_or_answered_
         MODERATIONS: {"input": ["Hello."]},
     }[path]
     chance = random.Random(7)
-    trials = 60
-    for _ in range(trials):
+    for _ in range(SPOILT):
         body = bytearray(json.dumps(good).encode())
         for _ in range(chance.randint(1, 4)):
             body[chance.randrange(len(body))] = chance.randrange(256)
         response = post(client, path, bytes(body))
         assert response.status_code in (200, 400, 404)
-    print(f"{trials} spoilt bodies to {path}: no 5xx")
+    trials("bodies with spoilt bytes", SPOILT)
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_bodies_of_ten_megabytes_are_refused_and_take_no_memory(client, served, declared):
+def test_bodies_of_ten_megabytes_are_refused_and_take_no_memory(client, served, declared, trials):
     body = b'{"input": "' + b"x" * (10 * MEBIBYTE) + b'"}'
     pieces = [body[i : i + 65_536] for i in range(0, len(body), 65_536)]
     post(client, MODERATIONS, body if declared else iter(pieces))
@@ -111,16 +112,18 @@ def test_bodies_of_ten_megabytes_are_refused_and_take_no_memory(client, served, 
     for path in (CHAT, SCREEN, GROUND, MODERATIONS) * 3:
         assert "max_body_bytes" in refused(post(client, path, body if declared else iter(pieces)), 413)
     assert served.bytes() - before < 40 * MEBIBYTE
+    trials("bodies of 10 MB", 12)
 
 
 @pytest.mark.parametrize("path", [CHAT, SCREEN, GROUND])
-def test_ten_thousand_messages_are_refused_with_the_limit(client, served, path):
+def test_ten_thousand_messages_are_refused_with_the_limit(client, served, path, trials):
     fields = {CHAT: {}, SCREEN: {"candidates": ["Hello."]}, GROUND: {"text": "Hello."}}[path]
     body = json.dumps({"messages": [user("Hello.")] * 10_000, **fields}).encode()
     before = served.bytes()
     for _ in range(5):
         assert refused(post(client, path, body), 400) == "10000 messages; the limit is 100"
     assert served.bytes() - before < 100 * MEBIBYTE
+    trials("10,000 messages", 5)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ def late(served, answer):
 SLOW_HEAD = b"POST /v1/screen HTTP/1.1\r\nhost: x\r\n"
 
 
-def test_clients_that_never_finish_are_let_go_and_hold_nobody_up(client, served):
+def test_clients_that_never_finish_are_let_go_and_hold_nobody_up(client, served, trials):
     """Forty that drip their heads, forty that drip their bodies, forty that say nothing."""
     key = f"authorization: Bearer {served.key}\r\n".encode()
     starts = [SLOW_HEAD, SLOW_HEAD + key + b"content-length: 100000\r\n\r\n", b""]
@@ -206,7 +209,8 @@ def test_clients_that_never_finish_are_let_go_and_hold_nobody_up(client, served)
     finally:
         for each in slow:
             each.close()
-    print(f"120 slow clients let go, {answered} others answered meanwhile")
+    trials("slow clients", len(slow))
+    print(f"{answered} others answered meanwhile")
 
 
 @pytest.mark.parametrize("start", [b"", SLOW_HEAD])

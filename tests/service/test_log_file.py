@@ -132,7 +132,7 @@ def test_what_is_removed_takes_its_words_and_labels_along(path):
     label = Label("old", 0, ("hate",), 1)
     filled(path, record(UNSAFE, "old", created=1), record(id="new", created=2), labels=[label])
     with closing(log_file.open_for_writing(path, True)) as base:
-        assert log_file.remove_before(base, 2, 10) == 1
+        assert log_file.remove_before(base, 2, 2, 10) == 1
         log_file.truncate(base)
         for table in ("reasons", "labels"):
             assert base.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)

@@ -227,7 +227,7 @@ def test_two_applications_in_one_process_count_apart(watched):
 
 
 def test_names_and_units_follow_the_conventions_of_prometheus():
-    page, _ = Metrics(["hate"], {}).page(None)
+    page, _ = Metrics(["hate"], dict).page(None)
     families = [f for f in text_string_to_metric_families(page.decode()) if f.name.startswith("winnow")]
     assert families
     for family in families:

@@ -1,6 +1,5 @@
 """Winnow before another server process that dies, freezes, drags and lies: errors are clear, and nothing unscreened gets out."""
 
-import json
 import random
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from service.breaker import Breaker
 from service.client import Client, Limits
 from service.generator import Sampling
 from service.upstream import KEY, UpstreamGenerator
+from tests.service.answers import said_by
 from tests.service.scripted import ASKS_NOTHING, POLICY, ScriptedSafety, make_corridor, scores_of
 from tests.service.second_winnow import MARK, MODES, UNSAFE, SecondWinnow
 from tests.service.serving import listening
@@ -103,14 +103,15 @@ def test_replies_of_another_process_are_screened_here(second):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", SAID)
-def test_a_fault_is_told_by_its_kind_and_quotes_nothing(second, name, stream, caplog):
+def test_a_fault_is_told_by_its_kind_and_quotes_nothing(second, name, stream, caplog, trials):
     status, code, says = SAID[name]
     with before(second, failures=1000) as (app, _, _), TestClient(app) as made, mode(second, name):
         response = ask(made, stream=stream)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert says in response.json()["error"]["message"]
     assert ("retry-after" in response.headers) == (code != "upstream_refused")
-    assert MARK not in response.text + caplog.text
+    assert MARK not in caplog.text
+    trials("upstream slow, rubbish, oversized, refusing", 1, int(MARK in response.text))
     assert str(second.port) not in response.text
 
 
@@ -154,7 +155,7 @@ def test_a_killed_server_is_unreachable_and_another_in_its_place_is_asked_again(
     assert again.json()["choices"][0]["message"]["content"] in safety.passed
 
 
-def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(second, capsys):
+def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(second, trials):
     """Four clients ask without a pause while the server's mood turns, and while it is frozen and killed under them."""
     seconds, moods = 14.0, [*MODES, *["honest"] * len(MODES)]
     chance, over = random.Random(0), threading.Event()
@@ -166,8 +167,7 @@ def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(s
             with httpx.Client(base_url=url, timeout=30) as made:
                 while not over.is_set():
                     stream = number % 2 == 0
-                    response = made.post("chat/completions", json={"messages": ASKS_NOTHING, "stream": stream})
-                    answers.append((stream, response.status_code, response.text))
+                    answers.append(made.post("chat/completions", json={"messages": ASKS_NOTHING, "stream": stream}))
 
         clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
         for each in clients:
@@ -190,27 +190,18 @@ def test_whatever_happens_in_the_middle_of_requests_no_reply_leaves_unscreened(s
             for each in clients:
                 each.join()
             second.start()
-    statuses = Counter(status for _, status, _ in answers)
-    sent = [text for _, status, text in answers if status == 200]
-    unscreened = [
-        text for text in sent if not (any(reply in said(text) for reply in safety.passed) or FALLBACK in said(text))
-    ]
-    unscreened += [text for _, _, text in answers if UNSAFE in text]
-    unscreened += [text for _, status, text in answers if status != 200 and MARK in text]
-    with capsys.disabled():
-        print(f"\n{len(answers)} trials, {dict(statuses)}, unscreened replies: {len(unscreened)}")
-    assert unscreened == []
+    statuses = Counter(answer.status_code for answer in answers)
+    # A stream that had begun, with a comment, ends in the error and has said nothing.
+    whole = [answer for answer in answers if answer.status_code == 200 and '{"error"' not in answer.text]
+    broken = [answer for answer in answers if answer not in whole]
+    unscreened = [answer.text for answer in whole if said_by(answer) not in {*safety.passed, FALLBACK}]
+    unscreened += [answer.text for answer in answers if UNSAFE in answer.text]
+    unscreened += [answer.text for answer in broken if MARK in answer.text]
+    print(dict(statuses))
+    trials("upstream down, frozen, killed and moody under load", len(answers), len(unscreened))
     assert set(statuses) <= {200, 502, 503, 504}
-    assert statuses[200] >= 20
-    assert len(answers) - statuses[200] >= 20
-
-
-def said(text):
-    """The words of an answer, streamed or not: pieces of a stream are joined."""
-    if not text.startswith((":", "data: ")):
-        return text
-    rows = [json.loads(row.removeprefix("data: ")) for row in text.split("\n\n") if row.startswith("data: {")]
-    return "".join(c["delta"].get("content") or "" for row in rows for c in row["choices"])
+    assert len(whole) >= 20
+    assert len(broken) >= 20
 
 
 def test_the_server_that_comes_with_transformers_draws_candidates(tmp_path, tiny_model):

@@ -94,3 +94,19 @@ def test_files_are_read_again_only_after_they_have_changed(folder, monkeypatch):
     for _ in range(3):
         watched.faults()
     assert read == [folder]
+
+
+def test_other_folders_are_watched_from_when_they_are_named_and_no_longer_when_they_are_not(folder, tmp_path):
+    another = tmp_path / "head"
+    another.mkdir()
+    (another / "head.safetensors").write_bytes(b"0123")
+    write_checksums(another)
+    watched = Weights([folder])
+    damage(folder / "weights.safetensors")
+    watched.watch([folder, another])
+    assert len(watched.faults()) == 1
+    damage(another / "head.safetensors")
+    assert len(watched.faults()) == 2
+    watched.watch([another])
+    (fault,) = watched.faults()
+    assert "head.safetensors" in fault
