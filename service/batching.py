@@ -79,7 +79,7 @@ class BatchingGenerator(Generator):
 
     def sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:
         """As `generator.sample_each`."""
-        return list(self._worker.sample_each([Order(*each, self._ticket) for each in wanted]))
+        return list(self._worker.sample_each([Order(*each, self._ticket, self._on_text) for each in wanted]))
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return self._worker.call(lambda: self._generator.count_tokens(messages), self._ticket)
