@@ -742,6 +742,7 @@ def test_screen_answers_with_verdicts_ranks_the_pick_and_the_prompt():
         "ranks": [2, None, 1],
         "pick": 2,
         "prompt": verdict(hate=0.7),
+        "policy": POLICY.fingerprint,
     }
 
 
@@ -839,7 +840,8 @@ NOTHING = "give candidates, or messages that end with the user's turn"
         pytest.param({"messages": [{"role": "user", "content": " "}]}, "messages.0", "not be empty", id="empty turn"),
         pytest.param({"messages": [TURN] * 101}, "messages", "limit is 100", id="too many messages"),
         pytest.param({"candidates": ["x"], "explain": "maybe"}, "explain", "boolean", id="explain"),
-        pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "not permitted", id="unknown key"),
+        pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "'strict'", id="unknown preset"),
+        pytest.param({"candidates": ["x"], "preset": "lax"}, "preset", "not permitted", id="unknown key"),
         pytest.param({"candidates": ["x"], "id": ["a"]}, "id", "whole number", id="a list for an id"),
         pytest.param({"candidates": ["x"], "id": "\ud800"}, "id", "surrogate", id="an id that is no text"),
     ],
