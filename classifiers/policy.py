@@ -9,15 +9,18 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from data import POLICY
 
-PRESETS = ("strict", "balanced", "permissive")
+Preset = Literal["strict", "balanced", "permissive"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
 GROUPS = ("harm", "injustice", "misinformation")
 ACTIONS = ("drop", "flag")
+"""What follows where an objective is violated, the stronger first."""
 CODES = tuple(f"S{n}" for n in range(1, 14))
 TOP_KEYS = {"format", "preset", "steering", "fallback", "ungrounded_fallback", "objectives"}
 OBJECTIVE_KEYS = {"group", "code", "title", "definition", "thresholds", "action", "fallback"}
@@ -65,10 +68,39 @@ class Policy:
         """The folders of the heads of a user's own objectives."""
         return tuple(Path(o.head) for o in self.objectives.values() if o.head is not None)
 
+    def tightened(self, other: "Policy") -> "Policy":
+        """This policy made as strict as the other, never looser: of each objective that both have the lower threshold and the stronger
+        action. Objectives that one of them lacks, and every word that is said, stay as they are here. Itself where the other is
+        stricter in nothing.
+        """
+        found = {
+            name: _tightened(own, other.objectives[name]) if name in other.objectives else own
+            for name, own in self.objectives.items()
+        }
+        if found == self.objectives:
+            return self
+        return replace(self, preset=f"{self.preset}+{other.preset}", objectives=found)
+
+    @cached_property
+    def by_preset(self) -> Mapping[Preset, "Policy"]:
+        """This policy, tightened by each of the shipped presets."""
+        return {preset: self.tightened(shipped) for preset, shipped in shipped_presets().items()}
+
     def explain(self, name: str) -> str:
         """One objective in a sentence: code, title, definition, threshold, action. Raises KeyError for an unknown name."""
         o = self.objectives[name]
         return f"{o.name} ({o.code}, {o.title}): {o.definition} Scores of {o.threshold:g} and more: {o.action}."
+
+
+def _tightened(own: Objective, other: Objective) -> Objective:
+    stronger = min(own.action, other.action, key=ACTIONS.index)
+    return replace(own, threshold=min(own.threshold, other.threshold), action=stronger)
+
+
+@cache
+def shipped_presets() -> Mapping[Preset, Policy]:
+    """The shipped policy at each of its presets."""
+    return {preset: load_policy(preset) for preset in PRESETS}
 
 
 def load_policy(source: str | Path | None = None) -> Policy:

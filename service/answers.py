@@ -267,13 +267,16 @@ class TextVerdict(BaseModel):
 
 
 class Screened(BaseModel):
-    """A verdict and a rank for each candidate, 1 the best and null where dropped. `prompt`: the verdict on the user's last turn."""
+    """A verdict and a rank for each candidate, 1 the best and null where dropped. `prompt`: the verdict on the user's last turn.
+    `policy`: the fingerprint of the one that judged.
+    """
 
     id: str | int | None
     verdicts: list[TextVerdict]
     ranks: list[int | None]
     pick: int | None
     prompt: TextVerdict | None
+    policy: str
 
 
 class TextSource(BaseModel):

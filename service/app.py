@@ -16,6 +16,7 @@ from opentelemetry.trace import TracerProvider
 from starlette.exceptions import HTTPException
 
 from classifiers import Policy
+from classifiers.policy import Preset
 from classifiers.verdicts import UNSCORED
 from service import requests, wire
 from service.access import Asking, guard
@@ -102,9 +103,13 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
     add_error_envelope(app, metrics.error)
     describe(app)
 
-    def run(work: Callable[[Corridor, Ticket], T]) -> Coroutine[Any, Any, T]:
-        """Work for one request, with the corridor as it is now, in a thread of its own."""
-        return pool.run(carried(lambda ticket: work(batched(live.current(), model_worker, ticket), ticket)))
+    def run(work: Callable[[Corridor, Ticket], T], preset: Preset | None = None) -> Coroutine[Any, Any, T]:
+        """Work for one request, with the corridor as it is now, as strict as the preset too, in a thread of its own."""
+
+        def parts(ticket: Ticket) -> Corridor:
+            return batched(live.current().tightened(preset), model_worker, ticket)
+
+        return pool.run(carried(lambda ticket: work(parts(ticket), ticket)))
 
     @app.post(
         "/v1/chat/completions",
@@ -130,7 +135,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             return found
 
         if not asked.stream:
-            whole = run(traced(lambda parts, _: (kept(parts.reply(messages, wants)), parts.policy)))
+            whole = run(traced(lambda parts, _: (kept(parts.reply(messages, wants)), parts.policy)), wants.policy)
             decided = await unless_left(request, whole)
             if decided is None:
                 return Response(status_code=LEFT)
@@ -154,7 +159,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
             return wire.chunks(decision, policy, asked.explain, include_usage, sent, texts=caller.sees_dropped)
 
-        return await stream(request, feed, run(traced(reply)), events, partial(error_event, request))
+        return await stream(request, feed, run(traced(reply), wants.policy), events, partial(error_event, request))
 
     @app.post("/v1/moderations", response_model=None, responses=answers(Moderations, *WITH_A_BODY))
     async def moderations(asked: requests.ModerationRequest) -> dict[str, Any]:
@@ -170,7 +175,12 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
         if len(asked.messages) > settings.max_messages:
             raise Refused(f"{len(asked.messages)} messages; the limit is {settings.max_messages}", "messages")
         line = {"id": asked.id, "messages": [m.plain() for m in asked.messages], "candidates": asked.candidates}
-        found = await run(lambda parts, _: screen_line(parts.screen, line, parts.explain if asked.explain else None))
+
+        def judged(parts: Corridor, _: Ticket) -> dict[str, Any]:
+            found = screen_line(parts.screen, line, parts.explain if asked.explain else None)
+            return {**found, "policy": parts.policy.fingerprint}
+
+        found = await run(judged, asked.policy)
         if any(UNSCORED in row["because"] for row in [*found["verdicts"], found["prompt"] or {"because": []}]):
             raise HTTPException(503, "a text could not be judged")
         return found
@@ -189,9 +199,9 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             lambda parts, _: ground_line(line, parts.index, parts.support_threshold, asked.all_sentences, parts.support)
         )
 
-    @app.get("/v1/policy", response_model=None, responses=answers(PolicyInService, *WITH_A_KEY))
-    def policy() -> dict[str, Any]:
-        return wire.policy_row(live.current().policy)
+    @app.get("/v1/policy", response_model=None, responses=answers(PolicyInService, *WITH_A_KEY, 400))
+    def policy(policy: Preset | None = None) -> dict[str, Any]:
+        return wire.policy_row(live.current().tightened(policy).policy)
 
     @app.get("/v1/models", response_model=None, responses=answers(Models, *WITH_A_KEY))
     async def models() -> dict[str, Any]:
@@ -264,6 +274,7 @@ def _wants(request: requests.ChatRequest, corridor: Corridor) -> Wants:
         grounding=request.grounding,
         ungrounded=ungrounded,
         block_input=request.moderation.policy.input.mode == "block",
+        policy=request.policy,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from classifiers import Policy, QualityRater, SafetyScorer, Verdict
 from classifiers.labelled import Turn
+from classifiers.policy import Preset
 from retrieval import Grounding, Index, SupportScorer, Toolset, ground
 from service.clock import Clock
 from service.decisions import Decision, Judged, Reply, fallback_text, unsupported
@@ -30,6 +31,7 @@ class Wants:
     """What one request asks for. `seed` None draws one; the decision says which. `grounding`: "off", "cite" or "research".
 
     `ungrounded`, what becomes of unsupported claims: "keep", "mark", or "drop", which raises ValueError where grounding is off.
+    `policy`: a preset whose strictness is wanted too, see `Corridor.tightened`.
     """
 
     candidates: int = 16
@@ -39,6 +41,7 @@ class Wants:
     grounding: str = "cite"
     ungrounded: str = "mark"
     block_input: bool = False
+    policy: Preset | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("grounding", ("off", "cite", "research")), ("ungrounded", ("keep", "mark", "drop"))):
@@ -78,6 +81,9 @@ class Corridor:
         `tell` hears how far it has come, in counts ("sampled 16"), never a word of a candidate. Raises `PromptTooLong`,
         `GeneratorFailed`.
         """
+        tightened = self.tightened(wants.policy)
+        if tightened is not self:
+            return tightened.reply(messages, wants, tell)
         clock = Clock()
         seed = secrets.randbelow(2**31) if wants.seed is None else wants.seed
         question = question_of(messages)
@@ -121,6 +127,11 @@ class Corridor:
             ranked=tuple(next(i for i, j in enumerate(found.judged) if j is each) for each in found.ranked),
             asked=waves.asked,
         )
+
+    def tightened(self, preset: Preset | None) -> "Corridor":
+        """The corridor under its policy made as strict as a preset: never looser. Itself where that changes nothing."""
+        policy = self.policy.by_preset[preset] if preset else self.policy
+        return self if policy is self.policy else replace(self, policy=policy)
 
     def screen(self, context: Sequence[Turn], texts: Sequence[str], role: str) -> list[Verdict]:
         """One verdict a text, under the corridor's policy and time limit; never raises (law 1)."""

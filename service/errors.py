@@ -74,7 +74,7 @@ def add_error_envelope(app: FastAPI, counted: Callable[[str], None]) -> None:
         if first["type"] == "json_invalid":
             reason = first["ctx"]["error"]
             return answer(400, f"body: not JSON at character {first['loc'][-1]}: {reason}", None, "json_invalid")
-        unnamed = ("body", requests.ONE, requests.MANY)
+        unnamed = ("body", "query", requests.ONE, requests.MANY)
         param = ".".join(str(part) for part in first["loc"] if part not in unnamed) or None
         message = first["msg"].removeprefix("Value error, ")
         return answer(400, f"{param or 'body'}: {message}", param, first["type"])

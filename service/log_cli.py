@@ -142,8 +142,11 @@ def print_replay(report: dict[str, Any], out: Console, examples: int) -> None:
     out.print(f"{report['decisions']} decisions from {report['from']} to {report['to']}, {how}", markup=False)
     if report["skipped"]:
         out.print(f"{report['skipped']} decisions hold no texts and were left out", style="yellow", markup=False)
-    before = ", ".join(f"{name} ({count})" for name, count in report["before"]["policies"].items())
-    out.print(f"policy: {before} → {after['preset']} {after['policy']}", markup=False)
+    before, then = (
+        ", ".join(f"{name} ({count})" for name, count in report[when]["policies"].items())
+        for when in ("before", "after")
+    )
+    out.print(f"policy: {before} → {after['preset']} {then}", markup=False)
     table = Table()
     for heading in ("", "judged", "dropped before", "dropped after", "newly dropped", "newly passed", "unscored"):
         table.add_column(heading, justify="left" if not heading else "right")

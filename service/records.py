@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from classifiers import Rated, Verdict
+from classifiers.policy import Preset
 from retrieval import Claim
 from service.chat import Wants
 from service.decisions import Decision, Judged, Reply
@@ -133,7 +134,8 @@ class Sampled:
 class Record:
     """A decision with what was asked for. `created` in seconds since 1970, UTC; `seconds` wall-clock by phase; `ranked`: survivors by
     their places in `candidates`, best first. `wanted`: candidates a draft; `asked`: of the generator in all, of which fewer may have
-    come. `texts`: digest to words, of every `Said`, where they are kept and were asked for.
+    come. `policy`: the preset that the request made the server's policy as strict as. `texts`: digest to words, of every `Said`, where
+    they are kept and were asked for.
     """
 
     id: str
@@ -159,6 +161,7 @@ class Record:
     prompt_tokens: int
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
+    policy: Preset | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -282,6 +285,7 @@ def record_of(decision: Decision, messages: Sequence[Message], wants: Wants, ret
         prompt_tokens=decision.prompt_tokens,
         seconds=dict(decision.seconds),
         versions=dict(decision.versions),
+        policy=wants.policy,
         texts=texts,
     )
 

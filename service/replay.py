@@ -51,8 +51,14 @@ class Outcome:
     why: str | None = None
 
 
+def under(record: Record, policy: Policy) -> Policy:
+    """What the policy would have been for this request, which may have asked for a stricter one."""
+    return policy.by_preset[record.policy] if record.policy else policy
+
+
 def rejudged(record: Record, policy: Policy) -> Rejudged:
     """Verdicts from the stored scores; what could not be scored stays dropped. Raises `CannotReplay`."""
+    policy = under(record, policy)
     verdicts = [_rejudged(verdict, policy, record) for verdict in (record.input_verdict, *_verdicts(record))]
     return Rejudged(verdicts[0], tuple(verdicts[1:]))
 
@@ -61,6 +67,7 @@ def rescored(record: Record, policy: Policy, scorer: SafetyScorer, seconds: floa
     """Verdicts from reading the retained words again, each wave at once as it was read. Raises `CannotReplay`."""
     if not record.has_texts:
         raise CannotReplay(f"decision {record.id} holds no texts (retain_texts), so nothing can be scored again")
+    policy = under(record, policy)
     messages = record.conversation()
     asked = screen(scorer, policy, _turns(before_question(messages)), [question_of(messages)], seconds, "user")
     verdicts: dict[int, Verdict] = {}
@@ -73,6 +80,7 @@ def rescored(record: Record, policy: Policy, scorer: SafetyScorer, seconds: floa
 
 def outcome(record: Record, found: Rejudged, policy: Policy) -> Outcome:
     """What the corridor would have sent under the new verdicts, as far as the record tells."""
+    policy = under(record, policy)
     blocked = record.block_input and found.input.dropped
     if blocked or record.blocked_input:
         if not blocked:
@@ -134,7 +142,7 @@ class Replay:
         }
         self._changed = {kind: Counter[str]() for kind in ("questions", "candidates")}
         self._replies, self._why = Counter[str](), Counter[str]()
-        self._policies, self._weights = Counter[str](), Counter[str]()
+        self._policies, self._weights, self._new = Counter[str](), Counter[str](), Counter[str]()
         self._created: list[int] = []
         self._all_dropped = [0, 0]
         self.changes: list[dict[str, Any]] = []
@@ -142,15 +150,19 @@ class Replay:
     def add(self, record: Record, found: Rejudged) -> None:
         """Count one decision."""
         self._created = [min([*self._created, record.created]), max([*self._created, record.created])]
+        policy = under(record, self._policy)
         self._policies[record.versions.get("policy", "")] += 1
+        self._new[policy.fingerprint] += 1
         self._weights[record.versions.get("safety", "")] += 1
         candidates = []
         for at, (candidate, verdict) in enumerate(zip(record.candidates, found.candidates, strict=True)):
             # A candidate that says nothing is never sent, whatever its scores.
-            change = self._change("candidates", candidate.verdict, verdict) if candidate.said.characters else None
+            if not candidate.said.characters:
+                continue
+            change = self._change("candidates", candidate.verdict, verdict, policy)
             if change:
                 candidates.append({"candidate": at, **change, **self._about(record, at)})
-        question = self._change("questions", record.input_verdict, found.input)
+        question = self._change("questions", record.input_verdict, found.input, policy)
         result = outcome(record, found, self._policy)
         self._replies[result.reply] += 1
         if result.why:
@@ -173,7 +185,8 @@ class Replay:
 
     def report(self, skipped: int = 0, weights: str | None = None) -> dict[str, Any]:
         """The counts and every change, as JSON. `skipped`: decisions left out for want of words; `weights`: that scored again, None for
-        the stored scores. Of `replies` "open" are those of which the record does not tell; `why` they are not the same.
+        the stored scores. `policies`: fingerprint to decisions, some of which had asked for a stricter one. Of `replies` "open" are
+        those of which the record does not tell; `why` they are not the same.
         """
         counts = {
             kind: {
@@ -192,7 +205,12 @@ class Replay:
             "from": _time(self._created[0]) if self._created else None,
             "to": _time(self._created[1]) if self._created else None,
             "before": {"policies": dict(self._policies), "weights": dict(self._weights)},
-            "after": {"preset": self._policy.preset, "policy": self._policy.fingerprint, "weights": weights},
+            "after": {
+                "preset": self._policy.preset,
+                "policy": self._policy.fingerprint,
+                "policies": dict(self._new),
+                "weights": weights,
+            },
             "replies": {name: self._replies[name] for name in (SAME, ANOTHER, OPEN)},
             "why": dict(self._why.most_common()),
             **counts,
@@ -201,7 +219,7 @@ class Replay:
             "changes": self.changes,
         }
 
-    def _change(self, kind: str, before: Verdict, after: Verdict) -> dict[str, Any] | None:
+    def _change(self, kind: str, before: Verdict, after: Verdict, policy: Policy) -> dict[str, Any] | None:
         """What changes between two verdicts on one text, counted once, for the first of the reasons."""
         self._judged[kind] += 1
         self._before[kind] += before.dropped
@@ -217,7 +235,7 @@ class Replay:
         change = NEWLY_DROPPED if after.dropped else NEWLY_PASSED
         self._objective(objective)[change.replace(" ", "_")] += 1
         self._changed[kind][change] += 1
-        entry = self._policy.objectives.get(objective)
+        entry = policy.objectives.get(objective)
         return {
             "change": change,
             "objective": objective,

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from classifiers.policy import Preset
 from service.generator import Message
 
 Json = dict[str, Any]
@@ -141,6 +142,7 @@ class ChatRequest(Body):
     grounding: Literal["off", "cite", "research"] = "cite"
     ungrounded: Literal["keep", "mark", "drop"] | None = None
     explain: bool = False
+    policy: Preset | None = None
     moderation: ModerationWish = ModerationWish()
     # Wishes that Winnow cannot fulfil: refused, not ignored.
     tools: None = None
@@ -207,6 +209,7 @@ class ScreenRequest(Body):
     messages: list[ChatMessage] = Field(default_factory=list)
     candidates: Annotated[list[Text], Field(min_length=1, max_length=MAX_CANDIDATES)] | None = None
     explain: bool = False
+    policy: Preset | None = None
 
     @model_validator(mode="after")
     def _something_to_judge(self) -> "ScreenRequest":

@@ -6,11 +6,10 @@ Knows JSON. Decides what of a decision leaves the house: never the text of a dro
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
-from classifiers import Policy, Verdict, load_policy
-from classifiers.policy import PRESETS, Objective
+from classifiers import Policy, Verdict
+from classifiers.policy import shipped_presets
 from classifiers.verdicts import UNSCORED
 from retrieval import Passage
 from service.decisions import Decision, Reply, Round, unsupported
@@ -313,7 +312,7 @@ def moderations(verdicts: Sequence[Verdict], policy: Policy, version: str) -> Js
 
 def policy_row(policy: Policy) -> Json:
     """The answer of `GET /v1/policy`: every objective with its threshold, and `presets`, the thresholds of the shipped presets."""
-    presets = _presets()
+    presets = {preset: shipped.objectives for preset, shipped in shipped_presets().items()}
     return {
         "object": "policy",
         "preset": policy.preset,
@@ -332,11 +331,6 @@ def policy_row(policy: Policy) -> Json:
             for o in policy.objectives.values()
         ],
     }
-
-
-@cache
-def _presets() -> Mapping[str, Mapping[str, Objective]]:
-    return {preset: load_policy(preset).objectives for preset in PRESETS}
 
 
 def models(names: Sequence[str]) -> Json:

@@ -6,8 +6,9 @@ import { announce, button, copy, find, make, thumbDown } from "./making.js";
 import { copied, showReply } from "./reply.js";
 import * as server from "./server.js";
 
-// Turns: {words, text, id, record, finish, fault, said, place}. `text` null: nothing was answered, or it may not be built upon.
-const state = { turns: [], running: null, policy: null, policyFault: null };
+// Turns: {words, text, id, record, policy, finish, fault, said, place}. `text` null: nothing was answered, or it may not be built upon.
+// Policies are those of this server by the preset that is chosen, "" for none.
+const state = { turns: [], running: null, policies: new Map(), policyFault: null };
 
 const words = find("words"), status = find("status");
 
@@ -19,15 +20,22 @@ function conversation(until) {
 }
 
 function wishes() {
-  const count = Number(find("candidates").value);
-  return { grounding: find("grounding").value, explain: true, ...(count ? { candidates: count } : {}) };
+  const count = Number(find("candidates").value), policy = find("preset").value;
+  return { grounding: find("grounding").value, explain: true, ...(count ? { candidates: count } : {}), ...(policy ? { policy } : {}) };
 }
 
-async function loadPolicy() {
+// The policy under a preset, asked for again where it is not of that version: the server takes up a changed one while it runs.
+async function policyUnder(preset, version) {
+  const known = state.policies.get(preset) || null;
+  if (known && (!version || known.fingerprint === version)) return known;
   try {
-    [state.policy, state.policyFault] = [await server.policy(), null];
+    const found = await server.policy(preset);
+    state.policies.set(preset, found);
+    state.policyFault = null;
+    return found;
   } catch (fault) {
     state.policyFault = fault;
+    return known;
   }
 }
 
@@ -72,7 +80,7 @@ function drawReply(turn) {
   }
   showReply(place, turn.text, turn.record, turn.finish !== "content_filter");
   if (turn.finish === "length") held.push(make("p", { name: "help", text: "The reply was cut at its longest." }));
-  draw(turn, ...held, place, drawer(turn.record, state.policy), drawActions(turn));
+  draw(turn, ...held, place, drawer(turn.record, turn.policy), drawActions(turn));
 }
 
 function drawHalf(turn, why) {
@@ -140,7 +148,7 @@ async function run(turn) {
   if (state.running) return;
   const control = new AbortController();
   state.running = control;
-  Object.assign(turn, { text: null, partial: "", id: null, record: null, finish: null, fault: null, said: [] });
+  Object.assign(turn, { text: null, partial: "", id: null, record: null, policy: null, finish: null, fault: null, said: [] });
   busy(true);
   status.textContent = "Sampling replies";
   const place = make("p", { name: "text", dir: "auto" });
@@ -148,13 +156,13 @@ async function run(turn) {
   keepFocus();
   turn.place.scrollIntoView({ block: "nearest" });
   try {
-    if (!state.policy) await loadPolicy();
-    for await (const { note, chunk } of server.reply({ messages: conversation(state.turns.indexOf(turn)), ...wishes() }, control.signal)) {
+    const wished = wishes();
+    for await (const { note, chunk } of server.reply({ messages: conversation(state.turns.indexOf(turn)), ...wished }, control.signal)) {
       if (note !== undefined) progress(note); else arrived(turn, chunk, place);
     }
     if (!turn.record) throw new server.Fault("down", "The server cannot answer now", "What came is no answer of Winnow's.");
-    // The server takes up a changed policy while it runs; the bars are those of the policy that judged this reply.
-    if (state.policy && turn.record.versions.policy !== state.policy.fingerprint) await loadPolicy();
+    // The bars are those of the policy that judged this reply.
+    turn.policy = await policyUnder(wished.policy || "", turn.record.versions.policy);
     turn.text = turn.partial;
     drawReply(turn);
     announce(`Winnow: ${turn.text}`);
@@ -223,8 +231,7 @@ find("show-options").addEventListener("click", () => {
   }
 });
 find("show-policy").addEventListener("click", async () => {
-  if (!state.policy) await loadPolicy();
-  showPolicy(state.policy, state.policyFault);
+  showPolicy(await policyUnder(find("preset").value), state.policyFault);
 });
 find("begin-anew").addEventListener("click", () => {
   if (state.running) state.running.abort();
@@ -236,7 +243,7 @@ find("begin-anew").addEventListener("click", () => {
 });
 find("key").value = server.key.get();
 find("key").addEventListener("input", () => server.key.set(find("key").value.trim()));
-find("key").addEventListener("change", () => { if (!state.policy) loadPolicy(); });
+find("key").addEventListener("change", () => policyUnder(find("preset").value));
 
-loadPolicy();
+policyUnder("");
 words.focus();

@@ -39,7 +39,7 @@ export function showPolicy(policy, fault) {
     const groups = grouped(policy.objectives, (title, own) =>
       make("section", {}, make("h3", { text: title }), make("ul", { name: "objectives" }, ...own.map((one) => explained(one, presets)))));
     place.replaceChildren(
-      make("p", {}, "This server judges every candidate by the rules below, its policy ",
+      make("p", {}, "Every candidate is judged by the rules below, the policy ",
         make("strong", { text: policy.preset }), `. A candidate that breaks one is dropped, and nothing leaves unjudged.`),
       ...groups, make("p", { name: "help", text: `Version ${policy.fingerprint}` }));
   }

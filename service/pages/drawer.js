@@ -97,7 +97,7 @@ function underPreset(verdicts, policy) {
   const place = make("p", { name: "field" });
   if (!policy || !policy.objectives.some((one) => one.presets)) return place;
   const id = newId("preset"), told = make("output", { name: "help", for: id }), pick = make("select", { id });
-  pick.append(make("option", { value: "", text: `this server (${policy.preset})` }));
+  pick.append(make("option", { value: "", text: `this reply (${policy.preset})` }));
   const presets = [...new Set(policy.objectives.flatMap((one) => Object.keys(one.presets)))];
   for (const preset of presets) pick.append(make("option", { value: preset, text: `${preset}, as shipped` }));
   const tell = () => {

@@ -68,7 +68,8 @@ async function json(path, options) {
   try { return await answer.json(); } catch (error) { throw RUBBISH(); }
 }
 
-export const policy = () => json("v1/policy");
+// As strict as the preset too, where one is named.
+export const policy = (preset) => json(preset ? `v1/policy?policy=${encodeURIComponent(preset)}` : "v1/policy");
 export const reasons = () => json("v1/feedback");
 export const tell = (body) => json("v1/feedback", posted(body));
 

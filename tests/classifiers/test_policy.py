@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.policy import ACTIONS, CODES, GROUPS, OBJECTIVES, PRESETS, Objective, Policy, PolicyError, load_policy
+from classifiers import judge
+from classifiers.policy import (
+    ACTIONS,
+    CODES,
+    GROUPS,
+    OBJECTIVES,
+    PRESETS,
+    Objective,
+    Policy,
+    PolicyError,
+    load_policy,
+    shipped_presets,
+)
 
 probabilities = st.floats(0, 1, exclude_min=True) | st.just(1)
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
@@ -332,3 +344,103 @@ def test_an_objective_is_explained_by_code_definition_threshold_and_action(name:
 def test_an_unknown_objective_cannot_be_explained() -> None:
     with pytest.raises(KeyError):
         load_policy().explain("rudeness")
+
+
+# One policy made as strict as another
+
+
+SOME = OBJECTIVES[:2]
+levels = st.sampled_from([0.1, 0.5, 0.9, 1.0])
+
+
+@st.composite
+def any_policy(draw: st.DrawFn) -> Policy:
+    """A preset with other thresholds, actions and words here and there, and sometimes with an objective of one's own."""
+    base = shipped_presets()[draw(st.sampled_from(PRESETS))]
+    found = dict(base.objectives)
+    for name in SOME:
+        action, fallback = draw(st.sampled_from(ACTIONS)), draw(words)
+        found[name] = replace(found[name], threshold=draw(levels), action=action, fallback=fallback)
+    if draw(st.booleans()):
+        found["dosage"] = Objective("dosage", "harm", "own", "Dosage", "A dose.", draw(levels), "drop", "No.", "head")
+    return replace(base, objectives=found, steering=draw(words), fallback=draw(words))
+
+
+SCORES = st.fixed_dictionaries(dict.fromkeys([*SOME, "dosage"], st.floats(0, 1))).map(
+    lambda raised: {**dict.fromkeys(OBJECTIVES, 0.2), **raised}
+)
+
+
+@given(any_policy(), any_policy(), SCORES)
+def test_a_tightened_policy_drops_all_that_either_would_drop_of_what_both_know(
+    one: Policy, other: Policy, scores: dict[str, float]
+) -> None:
+    both = one.tightened(other)
+    for name, objective in one.objectives.items():
+        limits = [objective.threshold, *([other.objectives[name].threshold] if name in other.objectives else [])]
+        assert both.objectives[name].threshold == min(limits)
+    for policy in (one, other):
+        before = judge(scores, policy)
+        after = judge(scores, both)
+        assert set(before.because) & set(one.objectives) <= set(after.because)
+        assert set(before.flagged) & set(one.objectives) <= {*after.flagged, *after.because}
+    assert not judge(scores, one).dropped or judge(scores, both).dropped
+
+
+@given(any_policy(), any_policy())
+def test_a_tightened_policy_keeps_its_own_objectives_and_all_that_it_says(one: Policy, other: Policy) -> None:
+    both = one.tightened(other)
+    assert list(both.objectives) == list(one.objectives)
+    assert both.heads == one.heads
+    assert (both.steering, both.fallback, both.ungrounded_fallback) == (
+        one.steering,
+        one.fallback,
+        one.ungrounded_fallback,
+    )
+    for name, objective in both.objectives.items():
+        assert replace(objective, threshold=0.5, action="drop") == replace(
+            one.objectives[name], threshold=0.5, action="drop"
+        )
+    if "dosage" in one.objectives and "dosage" not in other.objectives:
+        assert both.objectives["dosage"] == one.objectives["dosage"]
+
+
+@given(any_policy(), any_policy(), any_policy())
+def test_tightening_again_changes_nothing_and_the_order_does_not_matter(
+    one: Policy, two: Policy, three: Policy
+) -> None:
+    both = one.tightened(two)
+    assert both.tightened(two) is both
+    assert both.tightened(one) is both
+    assert one.tightened(one) is one
+    assert both.tightened(three).objectives == one.tightened(three).tightened(two).objectives
+
+
+@given(any_policy(), any_policy())
+def test_a_tightened_policy_has_a_name_and_fingerprint_of_its_own_where_it_is_stricter(
+    one: Policy, two: Policy
+) -> None:
+    both = one.tightened(two)
+    if both.objectives == one.objectives:
+        assert both is one
+    else:
+        assert both.preset == f"{one.preset}+{two.preset}"
+        assert both.fingerprint not in (one.fingerprint, two.fingerprint)
+
+
+def test_a_shipped_policy_is_tightened_by_the_stricter_presets_alone() -> None:
+    balanced = load_policy("balanced")
+    strict = shipped_presets()["strict"]
+    assert balanced.by_preset["permissive"] is balanced.by_preset["balanced"] is balanced
+    assert balanced.by_preset["strict"].objectives == strict.objectives
+    assert balanced.by_preset["strict"].preset == "balanced+strict"
+    assert list(balanced.by_preset) == list(shipped_presets()) == list(PRESETS)
+    assert balanced.by_preset["strict"] is balanced.by_preset["strict"]
+
+
+def test_of_two_actions_the_stronger_is_taken() -> None:
+    shipped = load_policy()
+    flags = replace(shipped, objectives={n: replace(o, action="flag") for n, o in shipped.objectives.items()})
+    assert flags.tightened(shipped).objectives == shipped.objectives
+    assert shipped.tightened(flags) is shipped
+    assert flags.tightened(flags) is flags

@@ -105,6 +105,7 @@ def situations(draw: st.DrawFn) -> Situation:
         grounding=grounding,
         ungrounded=draw(st.sampled_from(["mark", "drop"])) if grounding != "off" else "mark",
         block_input=draw(st.booleans()),
+        policy=draw(st.sampled_from([None, None, "strict", "permissive"])),
     )
     raised = st.dictionaries(st.sampled_from(OBJECTIVES[:3]), probabilities(), min_size=1, max_size=2)
     judged = [*dict.fromkeys(pool), messages[-1]["content"]]

@@ -601,7 +601,7 @@ def test_a_moderation_that_fails_is_unavailable_and_never_a_pass(failure):
         if failure == "raises":
             raise RuntimeError("secret words")
         if failure == "too late":
-            time.sleep(0.2)
+            time.sleep(2.0)
         rows = [scores_of() for _ in texts]
         return [*rows[:-1], scores_of(hate=float("nan"))] if failure == "nan" else rows[failure == "too few" :]
 
@@ -742,6 +742,7 @@ def test_screen_answers_with_verdicts_ranks_the_pick_and_the_prompt():
         "ranks": [2, None, 1],
         "pick": 2,
         "prompt": verdict(hate=0.7),
+        "policy": POLICY.fingerprint,
     }
 
 
@@ -839,7 +840,8 @@ NOTHING = "give candidates, or messages that end with the user's turn"
         pytest.param({"messages": [{"role": "user", "content": " "}]}, "messages.0", "not be empty", id="empty turn"),
         pytest.param({"messages": [TURN] * 101}, "messages", "limit is 100", id="too many messages"),
         pytest.param({"candidates": ["x"], "explain": "maybe"}, "explain", "boolean", id="explain"),
-        pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "not permitted", id="unknown key"),
+        pytest.param({"candidates": ["x"], "policy": "lax"}, "policy", "'strict'", id="unknown preset"),
+        pytest.param({"candidates": ["x"], "preset": "lax"}, "preset", "not permitted", id="unknown key"),
         pytest.param({"candidates": ["x"], "id": ["a"]}, "id", "whole number", id="a list for an id"),
         pytest.param({"candidates": ["x"], "id": "\ud800"}, "id", "surrogate", id="an id that is no text"),
     ],
@@ -865,7 +867,7 @@ def test_a_screening_that_fails_is_unavailable_and_says_nothing_of_a_text(failur
         if failure == "raises":
             raise RuntimeError(f"secret words of {texts}")
         if failure == "too late":
-            time.sleep(0.2)
+            time.sleep(2.0)
         return {"nan": [*rows[:-1], scores_of(hate=float("nan"))], "too few": rows[1:]}.get(failure, rows)
 
     with client(make_corridor(scores=scores, screen_seconds=0.05 if failure == "too late" else 5)) as made:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from classifiers import OBJECTIVES
+from classifiers import OBJECTIVES, load_policy
 from classifiers.labelled import read_labelled
 from retrieval import Document, Index
 from service.app import create_app
@@ -306,12 +306,14 @@ def test_the_server_is_given_the_whole_conversation_and_the_options(visit):
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Candidates", exact=True).select_option("32")
     page.get_by_role("combobox", name="Sources").select_option("research")
+    page.get_by_role("combobox", name="Policy", exact=True).select_option("strict")
     ask(page, "Two?")
     expect(page.get_by_text("2 sampled")).to_have_count(2)
     assert asked[0]["messages"] == [{"role": "user", "content": "One?"}]
-    assert (asked[0]["grounding"], "candidates" in asked[0]) == ("cite", False)
+    assert (asked[0]["grounding"], "candidates" in asked[0], "policy" in asked[0]) == ("cite", False, False)
     assert [message["content"] for message in asked[1]["messages"]] == ["One?", KENYA, "Two?"]
-    assert (asked[1]["grounding"], asked[1]["candidates"], asked[1]["stream"]) == ("research", 32, True)
+    assert (asked[1]["grounding"], asked[1]["candidates"], asked[1]["policy"]) == ("research", 32, "strict")
+    assert asked[1]["stream"]
     expect(page.get_by_role("button", name="Retry")).to_have_count(1)
 
 
@@ -545,6 +547,37 @@ def test_the_policy_explains_every_objective_and_gives_the_focus_back(chat):
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("button", name="Policy")).to_be_focused()
+
+
+def choose_policy(page, preset):
+    page.get_by_role("combobox", name="Policy", exact=True).select_option(preset)
+
+
+def test_a_stricter_policy_can_be_chosen_and_each_reply_shows_the_limits_that_it_was_judged_by(chat):
+    balanced, strict = load_policy("balanced"), load_policy("strict")
+    limits = [policy.objectives["weapons"].threshold for policy in (balanced, strict)]
+    mild = {"knife": {"weapons": sum(limits) / 2}}
+    page = chat(["A knife is a tool.", GLAD], mild, candidates=2, policy=balanced)
+    page.get_by_role("button", name="Options").click()
+    choice = page.get_by_role("combobox", name="Policy", exact=True)
+    expect(choice).to_have_accessible_description("Can only be stricter than this server's.")
+    expect(choice.get_by_role("option")).to_have_text(["as the server is set", "strict", "balanced", "permissive"])
+    shown = []
+    for preset in ("", "strict", "permissive"):
+        choose_policy(page, preset)
+        ask(page, GREETING)
+        drawer = replies(page).nth(len(shown)).locator(".drawer")
+        drawer.locator("summary").first.click()
+        limit = drawer.locator(".bars tr", has_text="Indiscriminate weapons").locator(".number").last
+        told = drawer.get_by_label("The policy of").locator("option").first
+        shown.append((drawer.locator("summary").first.inner_text(), limit.inner_text(), told.inner_text()))
+    plain = ("2 sampled · 0 dropped", f"{limits[0]:.2f}", "this reply (balanced)")
+    assert shown == [plain, ("2 sampled · 1 dropped", f"{limits[1]:.2f}", "this reply (balanced+strict)"), plain]
+    choose_policy(page, "strict")
+    page.get_by_role("button", name="Policy").click()
+    dialog = page.get_by_role("dialog", name="Policy")
+    expect(dialog).to_contain_text("the policy balanced+strict")
+    expect(dialog.locator("#objective-weapons")).to_contain_text(f"dropped: {limits[1]:.2f} or more")
 
 
 # --- for everybody

@@ -215,8 +215,9 @@ def test_replay_prints_and_writes_what_would_change(path):
         "weapons": {"newly_dropped": dropped, "newly_passed": 0, "newly_flagged": 0, "no_longer_flagged": 0}
     }
     assert [row["id"] for row in report["changes"]] == ["chat-1"]
-    assert report["after"] == {"preset": "strict", "policy": load_policy("strict").fingerprint, "weights": None}
-    assert f"policy: {load_policy('balanced').fingerprint} (2) → strict" in result.stdout
+    strict = load_policy("strict").fingerprint
+    assert report["after"] == {"preset": "strict", "policy": strict, "policies": {strict: 2}, "weights": None}
+    assert f"policy: {load_policy('balanced').fingerprint} (2) → strict {strict} (2)" in result.stdout
     assert "chat-1" in result.stdout
     assert "newly dropped: weapons 0.400, threshold 0.300" in result.stdout
     assert "written to replayed.json" in result.stderr

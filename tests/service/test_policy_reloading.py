@@ -109,6 +109,14 @@ def test_a_changed_file_is_taken_up_when_it_was_the_same_at_two_looks(made, file
     assert "policy reloaded" in caplog.text
 
 
+def test_what_requests_tighten_is_the_policy_as_it_is_now(made, file, clock):
+    before = made.current().tightened("strict").policy
+    written(file, OPPOSITES["blue"])
+    after = looks(made, clock).tightened("strict").policy
+    assert after == load_policy(file).tightened(load_policy("strict")) != before
+    assert after is made.current().tightened("strict").policy
+
+
 def test_a_file_that_is_still_being_written_is_not_taken_for_a_whole_one(made, file, clock):
     """Each beginning of a policy that ends with a line is a policy, of fewer rules."""
     before = looks(made, clock)

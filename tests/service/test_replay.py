@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from classifiers import Objective, Rated, judge
+from classifiers import Objective, Rated, judge, load_policy
 from service.chat import Wants
 from service.records import read, record_of, written
-from service.replay import ANOTHER, OPEN, SAME, CannotReplay, Replay, outcome, rejudged, rescored
+from service.replay import ANOTHER, OPEN, SAME, CannotReplay, Replay, outcome, rejudged, rescored, under
 from tests.service.logged import Situation, policies, situations
 from tests.service.scripted import ASKS_NOTHING, GLAD, POLICY, ScriptedSafety, scores_of
 
@@ -73,7 +73,7 @@ def test_what_replay_says_of_a_reply_is_what_the_corridor_then_does():
         assert (told.why is None) == (told.reply == SAME)
         # The verdicts are those that the classifier's scores have under the new policy, whoever was sampled then.
         for candidate, verdict in zip(before.judged, found.candidates, strict=True):
-            expected = judge(situation._row(candidate.candidate.text), new)
+            expected = judge(situation._row(candidate.candidate.text), under(record, new))
             assert (verdict.dropped, verdict.because) == (expected.dropped, expected.because)
 
     told_and_done()
@@ -100,6 +100,29 @@ def test_what_replay_says_of_a_reply_is_what_the_corridor_does_with_new_weights(
     told_and_done()
     print(f"replies told with new scores, and the corridor asked: {dict(counts)}, 0 told wrongly")
     assert all(counts[name] > 0 for name in (SAME, ANOTHER, OPEN))
+
+
+def test_a_request_that_asked_for_a_stricter_policy_is_replayed_under_one():
+    mild = {"A knife.": {"weapons": 0.4}}
+    plain, stricter = (situation(["A knife.", GLAD], mild, policy=each) for each in (None, "strict"))
+    combined = POLICY.by_preset["strict"]
+    replay = Replay(POLICY)
+    for each in (plain, stricter):
+        record = logged(each)
+        replay.add(record, rejudged(record, POLICY))
+    report = replay.report()
+    assert (report["replies"][SAME], report["changes"]) == (2, [])
+    assert report["candidates"]["dropped_before"] == report["candidates"]["dropped_after"] > 0
+    assert report["before"]["policies"] == {POLICY.fingerprint: 1, combined.fingerprint: 1}
+    assert report["after"]["policies"] == report["before"]["policies"]
+    looser = thresholds(weapons=0.9)
+    assert under(logged(stricter), looser) == looser.tightened(load_policy("strict"))
+    (change,) = replayed(plain, combined)["changes"]
+    assert change["candidates"][0]["threshold"] == combined.objectives["weapons"].threshold
+    record = logged(stricter)
+    lenient = Replay(looser)
+    lenient.add(record, rejudged(record, looser))
+    assert lenient.changes == []
 
 
 @settings(max_examples=30)
@@ -253,7 +276,8 @@ def test_the_report_says_what_was_replayed():
     assert (report["decisions"], report["skipped"]) == (3, 2)
     assert (report["from"], report["to"]) == ("1970-01-01T00:00:00+00:00", "1970-01-02T00:00:00+00:00")
     assert report["before"] == {"policies": {POLICY.fingerprint: 3}, "weights": {"scripted-1": 3}}
-    assert report["after"] == {"preset": POLICY.preset, "policy": POLICY.fingerprint, "weights": "w2"}
+    same = {"policy": POLICY.fingerprint, "policies": {POLICY.fingerprint: 3}}
+    assert report["after"] == {"preset": POLICY.preset, **same, "weights": "w2"}
 
 
 # What cannot be replayed
