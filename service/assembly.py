@@ -54,7 +54,7 @@ def _weight_folders(policy: Policy, safety: Safety, settings: Settings) -> tuple
 def load_generator(settings: Settings) -> Generator:
     """The upstream server of the settings; without one, the local model."""
     if settings.upstream is None:
-        return LocalGenerator.load(settings.model, settings.max_input_tokens)
+        return LocalGenerator.load(settings.model, settings.max_input_tokens, settings.precision)
     return UpstreamGenerator.connect(settings, os.environ.get(KEY))
 
 

@@ -17,7 +17,7 @@ from classifiers.labelled import Turn
 from retrieval import Judgement, SupportScorer, Toolset
 from retrieval.tools import Tool
 from service.chat import Corridor
-from service.generator import Candidate, Generator, LocalGenerator, Message, Sampling
+from service.generator import Candidate, Drawn, Generator, LocalGenerator, Message, Sampling, Wanted
 from service.model_worker import ModelWorker
 from service.scheduling import Order
 from service.ticket import Ticket
@@ -76,6 +76,10 @@ class BatchingGenerator(Generator):
     def sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
         """Raises `PromptTooLong`, ValueError for n < 1, `ticket.GivenUp`, `model_worker.Stalled`; so do the others."""
         return self._worker.sample(Order(messages, n, sampling, self._ticket, self._on_text))
+
+    def sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:
+        """As `generator.sample_each`."""
+        return list(self._worker.sample_each([Order(*each, self._ticket, self._on_text) for each in wanted]))
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return self._worker.call(lambda: self._generator.count_tokens(messages), self._ticket)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from classifiers.caches import Layers, cache_of, chosen, joinable, joined, layers_of, mask, repeated
+from service.engine import Prompt
 
 if TYPE_CHECKING:
     from service.generator import Sampling
@@ -37,16 +38,26 @@ class Row:
 class Draw:
     """The candidates of one request, `rows`, after a prompt that was read with a cache; at most `most` tokens each."""
 
-    def __init__(self, length: int, read: Any, n: int, sampling: "Sampling", most: int, finished: Finished) -> None:
+    def __init__(
+        self,
+        length: int,
+        cache: Any,
+        logits: torch.Tensor,
+        n: int,
+        sampling: "Sampling",
+        most: int,
+        finished: Finished,
+    ) -> None:
+        """cache: what a model of transformers, or an engine (`engine.Prompt`), remembers of the prompt. logits: (1, vocabulary)."""
         self.rows = [Row() for _ in range(n)]
         self.length, self.sampling, self.most = length, sampling, most
         self.finished = finished
-        self.cache, self.logits = read.past_key_values, read.logits[:, -1]
+        self.cache, self.logits = cache, logits
 
     @property
     def joinable(self) -> bool:
         """Whether rows after this prompt can stand beside others: a cache that forgets cannot be padded on the left."""
-        return joinable(self.cache)
+        return isinstance(self.cache, Prompt) or joinable(self.cache)
 
     def shares(self, most: int) -> list["Share"]:
         """The rows in shares of at most so many; all in one where they cannot be joined again."""
@@ -63,8 +74,8 @@ class Share:
         self.draw, self.live = draw, list(rows)
         self.steps = 0
         self._random = torch.Generator().manual_seed(draw.sampling.seed)
-        self.kept: tuple[Layers, torch.Tensor] | None = None
-        """Cache and logits of the live rows while they stand in no lot, once they have begun."""
+        self.kept: tuple[Any, torch.Tensor] | None = None
+        """What is remembered, and the logits, of the live rows while they stand in no lot, once they have begun."""
 
     @property
     def length(self) -> int:
@@ -111,6 +122,17 @@ class Share:
                 going.append(at)
         self.live = [self.live[at] for at in going]
         return going, tokens[going]
+
+
+def drawn(logits: torch.Tensor, shares: Sequence[Share]) -> list[tuple[list[int], torch.Tensor]]:
+    """Draw a token for every row of the shares, logits (rows, vocabulary): of each share as `Share.advance` tells."""
+    logits = logits.float()
+    most = max(share.draw.sampling.top_k for share in shares)
+    top, ids = logits.topk(min(most, logits.shape[-1]), dim=-1)
+    total = logits.logsumexp(dim=-1, keepdim=True)
+    sizes = [len(share.live) for share in shares]
+    parts = zip(shares, top.split(sizes), ids.split(sizes), total.split(sizes), strict=True)
+    return [share.advance(*part) for share, *part in parts]
 
 
 class Lot:
@@ -160,24 +182,20 @@ class Lot:
     @torch.inference_mode()
     def step(self) -> list[Share]:
         """One token more for every row; the shares that have ended with it, which are in the lot no longer."""
-        logits = self._logits.float()
-        most = max(share.draw.sampling.top_k for share in self.shares)
-        top, ids = logits.topk(min(most, logits.shape[-1]), dim=-1)
-        total = logits.logsumexp(dim=-1, keepdim=True)
-        staying, drawn, start = list[int](), [], 0
-        for share in self.shares:
-            rows = slice(start, start + len(share.live))
-            start = rows.stop
-            going, tokens = share.advance(top[rows], ids[rows], total[rows])
-            staying += [rows.start + at for at in going]
-            drawn.append(tokens)
+        staying, read, start = list[int](), [], 0
+        for size, (going, tokens) in zip(
+            [len(share.live) for share in self.shares], drawn(self._logits, self.shares), strict=True
+        ):
+            staying += [start + at for at in going]
+            start += size
+            read.append(tokens)
         ended = [share for share in self.shares if not share.live]
         self.shares = [share for share in self.shares if share.live]
         if len(staying) < start:
             # The token just drawn is counted by its share and not yet read.
             self._select(staying, max((share.length for share in self.shares), default=1) - 1)
         if staying:
-            self._forward(torch.cat(drawn))
+            self._forward(torch.cat(read))
         return ended
 
     def _rows_of(self, share: Share) -> range:

@@ -4,17 +4,31 @@ Knows tokens and sampling. Does not know safety, ranking or retrieval.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from classifiers import models
+from service.continuing import SharedPromptLot
 from service.decoding import Draw, Lot
+from service.engine import Engine, Prompt
 
 READ_TOGETHER = 8
 """Replies whose likelihoods are read in one batch: their logits over the whole vocabulary are held at once."""
+
+SAMPLE = [
+    {"role": "user", "content": "How do bees find their way home? And how is `area = 3.14 * r ** 2` meant?"},
+    {
+        "role": "assistant",
+        "content": 'They use the sun, landmarks and scent. "Thank you," she said; "that helps a lot!" First, heat the oil. Second, add '
+        "onions and stir for five minutes. In 1969, two people walked on the Moon; it took 8 days. It depends on what you need: a "
+        "cheap one is fine for home use, but I'd ask a doctor before taking more. def double(x): return 2 * x",
+    },
+    {"role": "user", "content": "Tell me more, please."},
+]
+"""Ordinary text, by which the eight-bit products of a model are set up."""
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
@@ -92,14 +106,43 @@ class Generator(Protocol):
         ...
 
 
+Wanted = tuple[Sequence[Message], int, Sampling]
+"""(messages, n, sampling), as `Generator.sample` takes them."""
+Drawn = list[Candidate] | PromptTooLong | GeneratorFailed
+"""The candidates of one call, or why there are none."""
+
+
+def sample_each(generator: Generator, wanted: Sequence[Wanted]) -> list[Drawn]:
+    """What `generator.sample` gives for each, at the same time where the generator can (`sample_each`). One that cannot is not asked
+    again when it has failed.
+    """
+    together: Callable[[Sequence[Wanted]], list[Drawn]] | None = getattr(generator, "sample_each", None)
+    if together is not None:
+        return together(wanted)
+    found: list[Drawn] = []
+    for each in wanted:
+        try:
+            found.append(generator.sample(*each))
+        except PromptTooLong as error:
+            found.append(error)
+        except GeneratorFailed as error:
+            return found + [error] * (len(wanted) - len(found))
+    return found
+
+
 class LocalGenerator:
     """A transformers causal language model with a chat template."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, max_input_tokens: int = 2048) -> None:
+    def __init__(
+        self, name: str, model: Any, tokenizer: Any, max_input_tokens: int = 2048, precision: str = "int8"
+    ) -> None:
+        """`precision`: "int8", or "native" for the model's own. Eight bits are for models in half precision whose shape `engine.py`
+        knows.
+        """
         if not tokenizer.chat_template:
             raise ValueError(f"model {name!r} has no chat template; Winnow needs a chat model")
         self.name = name
-        self._model, self._tokenizer = model, tokenizer
+        self._tokenizer = tokenizer
         self._max_input_tokens = max_input_tokens
         marked = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._special = sorted({*tokenizer.all_special_tokens, *marked}, key=len, reverse=True)
@@ -107,11 +150,21 @@ class LocalGenerator:
         self._ends = torch.tensor(
             sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
         )
+        self._config = model.config
+        self._engine = Engine.of(model, self._prompt(SAMPLE) if precision == "int8" else None)
+        self._model: Any = None if self._engine else model  # the engine has its own copy
+
+    @property
+    def precision(self) -> str:
+        """Of the products as they are computed: "int8", or the model's own, as "bfloat16"."""
+        return self._engine.precision if self._engine else str(self._model.dtype).removeprefix("torch.")
 
     @classmethod
-    def load(cls, name: str = models.DEFAULT_MODEL, max_input_tokens: int = 2048) -> "LocalGenerator":
+    def load(
+        cls, name: str = models.DEFAULT_MODEL, max_input_tokens: int = 2048, precision: str = "int8"
+    ) -> "LocalGenerator":
         """The generator of a model by name or path. Raises `models.ModelNotFound`; ValueError without a chat template."""
-        return cls(name, *models.load(name), max_input_tokens)
+        return cls(name, *models.load(name), max_input_tokens, precision)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self._prompt(messages))
@@ -121,12 +174,27 @@ class LocalGenerator:
 
         Raises `PromptTooLong`, ValueError for n < 1.
         """
-        draw = self.begin(messages, n, sampling)
-        lot = self.lot()
-        lot.join(draw.shares(n))
-        while lot.shares:
-            lot.step()
-        return self.candidates(draw)
+        (found,) = self.sample_each([(messages, n, sampling)])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:
+        """As `sample`, for several at the same time; each draws what it would alone. Raises ValueError for n < 1."""
+        draws: list[Draw | PromptTooLong] = []
+        for each in wanted:
+            try:
+                draws.append(self.begin(*each))
+            except PromptTooLong as error:
+                draws.append(error)
+        begun = [draw for draw in draws if isinstance(draw, Draw)]
+        # What cannot stand beside others is drawn by itself.
+        for company in [[draw for draw in begun if draw.joinable], *([draw] for draw in begun if not draw.joinable)]:
+            lot = self.lot()
+            lot.join([share for draw in company for share in draw.shares(len(draw.rows))])
+            while lot.shares:
+                lot.step()
+        return [self.candidates(draw) if isinstance(draw, Draw) else draw for draw in draws]
 
     @torch.inference_mode()
     def begin(self, messages: Sequence[Message], n: int, sampling: Sampling) -> Draw:
@@ -135,12 +203,14 @@ class LocalGenerator:
             raise ValueError(f"n is {n}; at least 1 candidate must be drawn")
         prompt = self._prompt(messages)
         most = min(sampling.max_tokens, self._room(prompt))
+        if self._engine:
+            return Draw(len(prompt), *self._engine.read(prompt), n, sampling, most, self._finished)
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-        return Draw(len(prompt), read, n, sampling, most, self._finished)
+        return Draw(len(prompt), read.past_key_values, read.logits[:, -1], n, sampling, most, self._finished)
 
-    def lot(self) -> Lot:
+    def lot(self) -> Lot | SharedPromptLot:
         """An empty lot, in which what was begun with this generator is decoded together."""
-        return Lot(self._model)
+        return SharedPromptLot(self._engine) if self._engine else Lot(self._model)
 
     def candidates(self, draw: Draw) -> list[Candidate]:
         """What was drawn: the candidates in the order of their rows."""
@@ -166,12 +236,21 @@ class LocalGenerator:
         """
         prompt = self._prompt(messages)
         room = self._room(prompt)
+        if self._engine:
+            remembered, first = self._engine.read(prompt)
+            return [self._followed(remembered, first, self._reply(text)[:room]) for text in texts]
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
         found: list[float] = []
         for start in range(0, len(texts), READ_TOGETHER):
             replies = [self._reply(text)[:room] for text in texts[start : start + READ_TOGETHER]]
             found += self._mean_logs(read, len(prompt), replies)
         return found
+
+    def _followed(self, remembered: Prompt, first: torch.Tensor, reply: list[int]) -> float:
+        """Of a reply after a prompt that an engine has read."""
+        assert self._engine is not None
+        logits = first if len(reply) == 1 else torch.cat([first, self._engine.follow(remembered, reply[:-1])])
+        return float((logits.gather(1, torch.tensor(reply).unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)).mean())
 
     def _mean_logs(self, read: Any, length: int, replies: Sequence[list[int]]) -> list[float]:
         """Of each reply after a prompt of that length, which was read with a cache."""
@@ -188,7 +267,7 @@ class LocalGenerator:
 
     def _room(self, prompt: Sequence[int]) -> int:
         """Tokens that the model can say after the prompt. Raises `PromptTooLong`."""
-        positions = getattr(self._model.config, "max_position_embeddings", 1 << 30)
+        positions = getattr(self._config, "max_position_embeddings", 1 << 30)
         longest = min(self._max_input_tokens, positions - 1)
         if len(prompt) > longest:
             raise PromptTooLong(len(prompt), longest)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from classifiers import SafetyScorer
 from classifiers.labelled import Turn
 from service.faults import describe
-from service.generator import Candidate, LocalGenerator
+from service.generator import Candidate, LocalGenerator, PromptTooLong
 from service.request_id import carried
 from service.scheduling import Order, Scheduler, settle
 from service.ticket import GivenUp, Ticket
@@ -114,6 +114,18 @@ class ModelWorker:
         result: list[Candidate] = self._done(order.answer, order.ticket, lambda: self._orders.append(order))
         return result
 
+    def sample_each(self, orders: Sequence[Order]) -> list[list[Candidate] | PromptTooLong]:
+        """The candidates of each order of one request, drawn at the same time, or why it has none. Raises as `call`."""
+        for order in orders:
+            self._hand_in(order.ticket, partial(self._orders.append, order))
+        found: list[list[Candidate] | PromptTooLong] = []
+        for order in orders:
+            try:
+                found.append(self._awaited(order.answer, order.ticket))
+            except PromptTooLong as error:
+                found.append(error)
+        return found
+
     def close(self) -> None:
         """Nothing more is begun; who waits is told `GivenUp`."""
         with self._changed:
@@ -124,6 +136,10 @@ class ModelWorker:
     # For those who wait
 
     def _done(self, answer: "Future[Any]", ticket: Ticket, hand_in: Callable[[], None]) -> Any:
+        self._hand_in(ticket, hand_in)
+        return self._awaited(answer, ticket)
+
+    def _hand_in(self, ticket: Ticket, hand_in: Callable[[], None]) -> None:
         ticket.check()
         with self._changed:
             if self._closed:
@@ -132,6 +148,8 @@ class ModelWorker:
                 raise Stalled(f"{self._hung} threads hang; nothing more is run")
             hand_in()
             self._changed.notify_all()
+
+    def _awaited(self, answer: "Future[Any]", ticket: Ticket) -> Any:
         while not wait([answer], min(LOOK_SECONDS, self._stall_seconds / 4)).done:
             self._look()
             ticket.check()

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     model: str = Field(DEFAULT_MODEL, description="chat model, by name or path")
+    precision: Literal["int8", "native"] = Field(
+        "int8", description="of the model's products: eight bits where model and machine allow, or the model's own"
+    )
     keys: Path | None = Field(
         None,
         description="file of API keys made by `winnow keys add`; default: none, and anybody who reaches it may ask",

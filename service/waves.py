@@ -11,7 +11,17 @@ from retrieval import Hit
 from service.clock import Clock
 from service.decisions import Judged
 from service.evidence import steered, with_evidence
-from service.generator import Candidate, Generator, GeneratorFailed, Message, PromptTooLong, Sampling
+from service.generator import (
+    Candidate,
+    Drawn,
+    Generator,
+    GeneratorFailed,
+    Message,
+    PromptTooLong,
+    Sampling,
+    Wanted,
+    sample_each,
+)
 
 MOST_ATTEMPTS = 2
 RESEARCH_SEED = 2**60
@@ -75,22 +85,32 @@ class Waves:
         """Candidates, and whether each saw the evidence: half of them where there is some, the odd one included."""
         told, seed = self._told(self.attempts), 4 * self.seed + 2 * self.attempts
         informed = (self.candidates + 1) // 2 if hits else 0
-        drawn: list[tuple[Candidate, bool]] = []
+        plain = self.candidates - informed
+        wanted: list[Wanted] = []
         if informed:
-            try:
-                found = self._sample(with_evidence(told, hits), informed, replace(self.sampling, seed=seed + 1))
-            except PromptTooLong:  # the conversation may still fit without the evidence
-                found, informed = [], 0
-            drawn = [(candidate, True) for candidate in found]
-        if self.candidates > informed:
-            try:
-                plain = self._sample(told, self.candidates - informed, replace(self.sampling, seed=seed))
-            except GeneratorFailed:
-                if not drawn:
-                    raise
-                plain = []  # some came
-            drawn += [(candidate, False) for candidate in plain]
+            wanted.append((with_evidence(told, hits), informed, replace(self.sampling, seed=seed + 1)))
+        if plain:
+            wanted.append((told, plain, replace(self.sampling, seed=seed)))
+        found = self._sample_each(wanted)
+        if informed and isinstance(found[0], PromptTooLong):  # the conversation may still fit without the evidence
+            found[0] = self._sample_each([(told, informed, replace(self.sampling, seed=seed + 1))])[0]
+            informed = 0
+        drawn = [
+            (candidate, bool(informed) and at == 0)
+            for at, candidates in enumerate(found)
+            if not isinstance(candidates, Exception)
+            for candidate in candidates
+        ]
+        if not drawn:
+            raise next(each for each in found if isinstance(each, Exception))
         return drawn
+
+    def _sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:
+        found = sample_each(self.generator, wanted)
+        self.asked += sum(
+            n for (_, n, _), drawn in zip(wanted, found, strict=True) if not isinstance(drawn, PromptTooLong)
+        )
+        return found
 
     def _sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
         self.asked += n

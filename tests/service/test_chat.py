@@ -665,7 +665,8 @@ def test_no_candidate_sees_passages_that_do_not_fit_or_were_not_asked_for(messag
 def test_evidence_too_long_for_the_model_falls_back_to_plain_sampling():
     generator = ScriptedGenerator([GLAD], limit=10)
     decision = make_corridor(generator=generator).reply(ASKS_KENYA, Wants(candidates=5, seed=1))
-    assert [(call.messages, call.n) for call in generator.calls] == [(ASKS_KENYA, 5)]
+    assert [(call.messages, call.n) for call in generator.calls] == [(ASKS_KENYA, 2), (ASKS_KENYA, 3)]
+    assert len({call.sampling.seed for call in generator.calls}) == 2  # else the halves would say the same
     assert [judged.with_evidence for judged in decision.judged] == [False] * 5
 
 

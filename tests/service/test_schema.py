@@ -160,3 +160,17 @@ def test_the_document_names_every_key_of_every_answer(made, document):
         answers.ChatCompletionChunk.model_validate(event, strict=True, extra="forbid")
     assert whole["winnow"]["sources"]
     assert whole["winnow"]["verdicts"][0]["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("stream", "yes"), ("explain", 1), ("n", "1"), ("n", True), ("n", 1.5), ("temperature", "0.5"), ("seed", "7")],
+)
+def test_what_could_be_taken_for_another_type_is_refused_with_its_field(made, field, value):
+    response = made.post("/v1/chat/completions", json={"messages": ASKS_KENYA, field: value})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)
+
+
+def test_a_whole_number_may_be_written_as_json_writes_any_number(made):
+    fields = {"messages": ASKS_KENYA, "n": 1.0, "temperature": 1, "candidates": 2.0}
+    assert made.post("/v1/chat/completions", json=fields).json()["winnow"]["sampled"] == 2

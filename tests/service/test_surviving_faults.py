@@ -73,9 +73,23 @@ def raising(rows):
     raise CHANCE.choice([RuntimeError, MemoryError, KeyError, SystemExit, RecursionError])("canary999999")
 
 
-def hanging(rows):
-    time.sleep(3 * STALL)
-    return Late(rows)
+class Hanging:
+    """Answers with good rows, but not before nobody waits for them."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+
+    def __call__(self, rows):
+        self.gate.wait(60)
+        return Late(rows)
+
+    def release(self):
+        """Those that hang now."""
+        self.gate.set()
+        self.gate = threading.Event()
+
+
+hanging = Hanging()
 
 
 def not_a_number(rows):
@@ -116,7 +130,8 @@ SCORERS = {
 def test_a_scorer_that_fails(name, trials):
     canaries = Canaries(name, SCORERS[name])
     with opened(make_corridor(canaries.says, canaries.scores, screen_seconds=STALL)) as made:
-        kinds = tried(name, made, canaries, trials)
+        kinds = tried(name, made, canaries, trials, hanging.release)
+        hanging.release()
     assert canaries.spoilt >= draws(name)
     if SCORERS[name] is not not_a_number:  # which spoils one row, and the others are judged
         assert kinds["fallback"] + kinds["error"] > 0
