@@ -1,6 +1,6 @@
 """Many clients at once against the same requests one at a time, over HTTP, on the same machine in the same run.
 
-    python benchmarks/load.py [--clients 32] [--candidates 16] [--tokens 64] [--rows 64] [--random]
+    python benchmarks/load.py [--clients 32] [--candidates 16] [--tokens 64] [--grounding cite] [--rows 64] [--random]
 
 Every request has a seed of its own; an answer whose record names another is mixed up. Prints replies a second, P50 and P95 seconds,
 candidates in a pass, errors, mixed-up answers, and how many texts are the same in company as alone (in half precision another batch
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--grounding", choices=("cite", "off"), default="cite")
     parser.add_argument("--rows", type=int, default=64, help="candidates in one step of the model (batch_rows)")
     parser.add_argument("--random", action="store_true", help="random weights: only to try the script")
     options = parser.parse_args()
@@ -86,6 +87,7 @@ def main() -> None:
             "seed": 1000 + i,
             "candidates": options.candidates,
             "max_tokens": options.tokens,
+            "grounding": options.grounding,
         }
         for i in range(options.clients)
     ]
@@ -105,7 +107,8 @@ def main() -> None:
             server.should_exit = True
             thread.join()
 
-    title = f"{options.clients} requests, {options.candidates} candidates of at most {options.tokens} tokens"
+    title = f"{options.clients} requests, {options.candidates} candidates of at most {options.tokens} tokens, "
+    title += f"grounding {options.grounding}"
     table = Table(title=title + (", random weights" if options.random else ""))
     for heading in ("clients at once", "whole s", "replies/s", "P50 s", "P95 s", "errors", "mixed up"):
         table.add_column(heading, justify="right")

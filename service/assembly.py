@@ -6,6 +6,7 @@ Knows where the parts come from. Does not know what they do.
 import hashlib
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from classifiers import Policy, Quality, Safety, Support, load_policy
@@ -30,6 +31,13 @@ def assemble(settings: Settings) -> Corridor:
     (translator; upstream's address or key; a quality ranker trained with another safety classifier), ConnectionError (upstream
     without a model's name): all at start, so that no request meets them.
     """
+    # torch keeps a pool of threads for each thread that has computed, and two pools on the same cores wait for each other at every
+    # product. The thread that loads ends, and its pool with it: whoever computes later has the only one.
+    with ThreadPoolExecutor(1, thread_name_prefix="winnow-loading") as loading:
+        return loading.submit(_assembled, settings).result()
+
+
+def _assembled(settings: Settings) -> Corridor:
     policy = load_policy(settings.policy)
     index = load_index(settings)
     translator = Translator(settings.translator) if settings.translator else None

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import threading
 from contextlib import closing
 
 import pytest
@@ -84,6 +85,18 @@ def test_whole_parts_make_a_corridor_that_answers(parts):
     assert corridor.safety.policy is corridor.policy
     assert corridor.generator.name == parts.model
     assert len(corridor.reply(ASKS_NOTHING, Wants(candidates=2, seed=1)).replies) == 1
+
+
+def test_what_loads_is_a_thread_that_has_ended_when_the_corridor_is_there(parts, monkeypatch):
+    """It would keep a pool of torch's threads, and every product would wait for the two of them."""
+    loaded = []
+    load = assembly.load_generator
+    monkeypatch.setattr(
+        assembly, "load_generator", lambda settings: loaded.append(threading.current_thread()) or load(settings)
+    )
+    assemble(parts)
+    assert loaded
+    assert not any(thread.is_alive() for thread in loaded)
 
 
 def test_with_an_upstream_no_generator_is_loaded_and_its_replies_are_judged_here(parts, monkeypatch):
