@@ -59,10 +59,10 @@ class PlainProduct:
     """x @ weight.T in the weight's own precision."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        self._weight = weight
+        self.weight = weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.to(self._weight.dtype), self._weight).float()
+        return F.linear(x.to(self.weight.dtype), self.weight).float()
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Engine:
         self.size = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
         self.layers_count = int(config.num_hidden_layers)
         self._eps = config.rms_norm_eps
-        self._embedding = model.model.embed_tokens.weight.clone()
+        self._embedding = model.model.embed_tokens.weight
         self._layers = [_plain_layer(layer) for layer in model.model.layers]
         self._norm = model.model.norm.weight.float()
         self._head: Product = PlainProduct(model.lm_head.weight)
@@ -117,7 +117,7 @@ class Engine:
         self.precision = str(self._embedding.dtype).removeprefix("torch.")
         """"int8", or the name of the model's own, as "bfloat16"."""
         if sample is not None:
-            self._to_int8(model, sample)
+            self._to_int8(sample)
             self.precision = "int8"
 
     @classmethod
@@ -131,7 +131,7 @@ class Engine:
             if sample is not None and model.dtype is torch.bfloat16:
                 try:
                     return cls(model, sample)
-                except (RuntimeError, AttributeError, NotImplementedError) as error:
+                except (RuntimeError, AttributeError) as error:
                     log.warning("no eight-bit products here (%s): the model's own precision", type(error).__name__)
             return cls(model)
 
@@ -188,27 +188,28 @@ class Engine:
         states = self.states(torch.tensor(tokens), positions, attend)
         return Prompt(keys, values), states
 
-    def _to_int8(self, model: LlamaForCausalLM, sample: Sequence[int]) -> None:
+    def _to_int8(self, sample: Sequence[int]) -> None:
         """Eight-bit products in place of the plain ones. A few inputs of a product are far larger than the others, and would take all
         of the eight bits: some of their size goes over into the weights that they meet, and is taken off where they come from, in
         the norm before or in the rows of "up" (SmoothQuant, arXiv 2211.10438, alpha 1/2).
         """
         largest = self._largest_inputs(sample)
-        for i, layer in enumerate(model.model.layers):
-            plain = _weights(layer)
+        for i, layer in enumerate(self._layers):
+            norms = {"qkv": layer.before_attention, "gate_up": layer.before_mlp}
+            weights = {name: _copied(getattr(layer, name)) for name in PRODUCTS}
             for name in ("qkv", "gate_up", "down"):
-                moved = _moved(largest[i, name], plain[name])
-                plain[name] = plain[name] * moved
+                moved = _moved(largest[i, name], weights[name])
+                weights[name] *= moved
                 if name == "down":
-                    plain["gate_up"][len(moved) :] /= moved.unsqueeze(1)
+                    weights["gate_up"][len(moved) :] /= moved.unsqueeze(1)
                 else:
-                    norm = "before_attention" if name == "qkv" else "before_mlp"
-                    plain[norm] = plain[norm] / moved
-            products = {name: Int8Product(plain.pop(name)) for name in PRODUCTS}
-            self._layers[i] = _Layer(**plain, **products)  # type: ignore[arg-type]
-        head = model.lm_head.weight.to(torch.float32, copy=True)
+                    norms[name] = norms[name] / moved
+            products = {name: Int8Product(weights.pop(name)) for name in PRODUCTS}
+            self._layers[i] = _Layer(before_attention=norms["qkv"], before_mlp=norms["gate_up"], **products)
+        head = _copied(self._head)
         moved = _moved(largest[len(self._layers), "head"], head)
         self._norm, self._head = self._norm / moved, Int8Product(head.mul_(moved))
+        self._embedding = self._embedding.clone()
         del head
         _give_back()
 
@@ -238,22 +239,22 @@ class Engine:
         return (x * scale).mul_(weight)
 
 
-def _weights(layer: Any) -> dict[str, torch.Tensor]:
-    """The weights of a layer of transformers by the fields of `_Layer`, in single precision."""
-    a, m = layer.self_attn, layer.mlp
-    return {
-        "before_attention": layer.input_layernorm.weight.float(),
-        "qkv": torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight]).float(),
-        "out": a.o_proj.weight.float(),
-        "before_mlp": layer.post_attention_layernorm.weight.float(),
-        "gate_up": torch.cat([m.gate_proj.weight, m.up_proj.weight]).float(),
-        "down": m.down_proj.weight.float(),
-    }
-
-
 def _plain_layer(layer: Any) -> _Layer:
-    weights, own = _weights(layer), layer.mlp.down_proj.weight.dtype
-    return _Layer(**{n: PlainProduct(w.to(own)) if n in PRODUCTS else w for n, w in weights.items()})  # type: ignore[arg-type]
+    """A layer of transformers."""
+    a, m = layer.self_attn, layer.mlp
+    return _Layer(
+        layer.input_layernorm.weight.float(),
+        PlainProduct(torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])),
+        PlainProduct(a.o_proj.weight),
+        layer.post_attention_layernorm.weight.float(),
+        PlainProduct(torch.cat([m.gate_proj.weight, m.up_proj.weight])),
+        PlainProduct(m.down_proj.weight),
+    )
+
+
+def _copied(plain: Any) -> torch.Tensor:
+    """The weight of a plain product in single precision, to be changed."""
+    return plain.weight.to(torch.float32, copy=True)
 
 
 def _moved(largest: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
