@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from service.decoding import Share, drawn
+from service.decoding import Lot, Share, drawn
 from service.engine import Engine, Prompt
 
 CHUNK = 32
@@ -57,22 +57,16 @@ class Said:
         return (found + torch.matmul(weights[..., length:], own_values)).reshape(rows, heads, size)
 
 
-class SharedPromptLot:
-    """As `decoding.Lot`, for what an engine has read."""
+class SharedPromptLot(Lot):
+    """What an engine continues from prompts that it has read."""
 
     def __init__(self, engine: Engine) -> None:
-        self.shares: list[Share] = []
+        super().__init__()
         self._engine = engine
         self._said: dict[int, Said] = {}
-        self._logits = torch.empty(0, 0)
-
-    @property
-    def rows(self) -> int:
-        return sum(len(share.live) for share in self.shares)
 
     @torch.inference_mode()
     def join(self, shares: Sequence[Share]) -> None:
-        """Take in more rows."""
         logits = [self._logits] if self.shares else []
         for share in shares:
             if share.kept is None:
@@ -88,22 +82,15 @@ class SharedPromptLot:
 
     @torch.inference_mode()
     def leave(self, share: Share, keep: bool = False) -> None:
-        """Take a share out. `keep`: it will go on later, in this lot or in another."""
-        start = 0
-        for each in self.shares:
-            if each is share:
-                break
-            start += len(each.live)
-        end = start + len(share.live)
+        rows = self._rows_of(share)
         said = self._said.pop(id(share))
         if keep:
-            share.kept = said, self._logits[start:end]
-        self._logits = torch.cat([self._logits[:start], self._logits[end:]])
+            share.kept = said, self._logits[rows.start : rows.stop]
+        self._logits = torch.cat([self._logits[: rows.start], self._logits[rows.stop :]])
         self.shares.remove(share)
 
     @torch.inference_mode()
     def step(self) -> list[Share]:
-        """One token more for every row; the shares that have ended with it, which are in the lot no longer."""
         tokens = []
         for share, (going, token) in zip(self.shares, drawn(self._logits, self.shares), strict=True):
             said = self._said[id(share)]

@@ -6,6 +6,7 @@ Rows of unequal length are padded on the left, where nothing attends; each has i
 request's seed, its own place among the request's rows and its own step alone: not on who else is in the pass.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -135,22 +136,48 @@ def drawn(logits: torch.Tensor, shares: Sequence[Share]) -> list[tuple[list[int]
     return [share.advance(*part) for share, *part in parts]
 
 
-class Lot:
+class Lot(ABC):
     """Shares whose rows go through the model together. What a step raises leaves the lot unusable, and its shares with it."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self) -> None:
         self.shares: list[Share] = []
-        self._model = model
-        self._cache: Any = None
         self._logits = torch.empty(0, 0)
 
     @property
     def rows(self) -> int:
         return sum(len(share.live) for share in self.shares)
 
-    @torch.inference_mode()
+    @abstractmethod
     def join(self, shares: Sequence[Share]) -> None:
         """Take in more rows. A share that is not joinable must be alone in its lot."""
+
+    @abstractmethod
+    def leave(self, share: Share, keep: bool = False) -> None:
+        """Take a share out. `keep`: it will go on later, in this lot or in another."""
+
+    @abstractmethod
+    def step(self) -> list[Share]:
+        """One token more for every row; the shares that have ended with it, which are in the lot no longer."""
+
+    def _rows_of(self, share: Share) -> range:
+        start = 0
+        for each in self.shares:
+            if each is share:
+                break
+            start += len(each.live)
+        return range(start, start + len(share.live))
+
+
+class CacheLot(Lot):
+    """What a model of transformers continues from caches of its own."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def join(self, shares: Sequence[Share]) -> None:
         if not shares:
             return
         if not shares[0].draw.joinable:
@@ -170,7 +197,6 @@ class Lot:
 
     @torch.inference_mode()
     def leave(self, share: Share, keep: bool = False) -> None:
-        """Take a share out. `keep`: it will go on later, in this lot or in another."""
         rows = list(self._rows_of(share))
         if keep and share.draw.joinable:
             share.kept = chosen(layers_of(self._cache), rows, share.length), self._logits[rows]
@@ -181,7 +207,6 @@ class Lot:
 
     @torch.inference_mode()
     def step(self) -> list[Share]:
-        """One token more for every row; the shares that have ended with it, which are in the lot no longer."""
         staying, read, start = list[int](), [], 0
         for size, (going, tokens) in zip(
             [len(share.live) for share in self.shares], drawn(self._logits, self.shares), strict=True
@@ -197,14 +222,6 @@ class Lot:
         if staying:
             self._forward(torch.cat(read))
         return ended
-
-    def _rows_of(self, share: Share) -> range:
-        start = 0
-        for each in self.shares:
-            if each is share:
-                break
-            start += len(each.live)
-        return range(start, start + len(share.live))
 
     def _select(self, rows: list[int], longest: int) -> None:
         """Keep these rows alone, and no more positions than the longest of them fills."""

@@ -12,7 +12,7 @@ import torch
 
 from classifiers import models
 from service.continuing import SharedPromptLot
-from service.decoding import Draw, Lot
+from service.decoding import CacheLot, Draw, Lot
 from service.engine import Engine, Prompt
 
 READ_TOGETHER = 8
@@ -208,9 +208,9 @@ class LocalGenerator:
         read = self._model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
         return Draw(len(prompt), read.past_key_values, read.logits[:, -1], n, sampling, most, self._finished)
 
-    def lot(self) -> Lot | SharedPromptLot:
+    def lot(self) -> Lot:
         """An empty lot, in which what was begun with this generator is decoded together."""
-        return SharedPromptLot(self._engine) if self._engine else Lot(self._model)
+        return SharedPromptLot(self._engine) if self._engine else CacheLot(self._model)
 
     def candidates(self, draw: Draw) -> list[Candidate]:
         """What was drawn: the candidates in the order of their rows."""

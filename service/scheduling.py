@@ -13,7 +13,6 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from service.continuing import SharedPromptLot
 from service.decoding import Draw, Lot, Share
 from service.generator import Candidate, LocalGenerator, Message, Sampling
 from service.ticket import GivenUp, Ticket
@@ -22,9 +21,6 @@ SHARE_ROWS = 8
 """Rows that come and go together: few enough to make room in, enough to fill a pass with a few requests."""
 PROMPT_SECONDS = 0.1
 """No further prompt is read after so long, before the others' next step."""
-
-
-AnyLot = Lot | SharedPromptLot
 
 
 class Order:
@@ -43,7 +39,7 @@ class Order:
         self.answer: Future[list[Candidate]] = Future()
         self.draw: Draw | None = None
         self.waiting: deque[Share] = deque()
-        self.running: list[tuple[AnyLot, Share]] = []
+        self.running: list[tuple[Lot, Share]] = []
         self.alone = False
         """A pass that it was in has failed: it has its next to itself."""
 
@@ -74,7 +70,7 @@ class Scheduler:
     def __init__(self, generator: LocalGenerator, rows: int) -> None:
         self._generator, self._most = generator, rows
         self.orders: list[Order] = []
-        self._lots: list[AnyLot] = []
+        self._lots: list[Lot] = []
         self._shared = generator.lot()
 
     @property
@@ -147,7 +143,7 @@ class Scheduler:
         order.waiting.appendleft(share)
         return True
 
-    def _enter(self, lot: AnyLot, joining: Sequence[tuple[Order, Share]]) -> None:
+    def _enter(self, lot: Lot, joining: Sequence[tuple[Order, Share]]) -> None:
         if not joining:
             return
         for order, share in joining:
@@ -159,7 +155,7 @@ class Scheduler:
         except Exception as error:
             self._failed(lot, error)
 
-    def _step(self, lot: AnyLot) -> None:
+    def _step(self, lot: Lot) -> None:
         try:
             ended = lot.step()
             inside = self._inside(lot)
@@ -174,7 +170,7 @@ class Scheduler:
         if not lot.shares and lot in self._lots:
             self._lots.remove(lot)
 
-    def _failed(self, lot: AnyLot, error: Exception) -> None:
+    def _failed(self, lot: Lot, error: Exception) -> None:
         """Who was alone in the pass has failed; who was not is tried alone, so that one request cannot spoil another."""
         inside = self._inside(lot)
         self._lots.remove(lot)
@@ -189,10 +185,10 @@ class Scheduler:
                         other.leave(share)
                 order.again()
 
-    def _inside(self, lot: AnyLot) -> list[Order]:
+    def _inside(self, lot: Lot) -> list[Order]:
         return [order for order in self.orders if any(each is lot for each, _ in order.running)]
 
-    def _end(self, order: Order, answer: Any, broken: AnyLot | None = None) -> None:
+    def _end(self, order: Order, answer: Any, broken: Lot | None = None) -> None:
         self.orders.remove(order)
         for lot, share in order.running:
             if lot is not broken:
