@@ -75,7 +75,9 @@ class Waves:
         prompt = with_evidence(self._told(self.attempts - 1), shown)
         sampling = replace(self.sampling, seed=RESEARCH_SEED + 4 * self.seed + round - 1)
         with self.clock("generate"):
-            drawn = self._sample(prompt, (self.candidates + 1) // 2, sampling)
+            (drawn,) = self._sample_each([(prompt, (self.candidates + 1) // 2, sampling)])
+        if isinstance(drawn, Exception):
+            raise drawn
         return self._screened([(candidate, True) for candidate in drawn], round)
 
     def _told(self, attempt: int) -> Sequence[Message]:
@@ -112,14 +114,6 @@ class Waves:
             n for (_, n, _), drawn in zip(wanted, found, strict=True) if not isinstance(drawn, PromptTooLong)
         )
         return found
-
-    def _sample(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Candidate]:
-        self.asked += n
-        try:
-            return self.generator.sample(messages, n, sampling)
-        except PromptTooLong:
-            self.asked -= n
-            raise
 
     def _screened(self, drawn: Sequence[tuple[Candidate, bool]], round: int) -> list[Judged]:
         self.tell(f"sampled {len(drawn)}")
