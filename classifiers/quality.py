@@ -15,7 +15,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
 from classifiers.adaptation import fingerprint
 from classifiers.backbone import Features
@@ -108,11 +107,7 @@ class QualityReadout:
     def save(self, folder: Path) -> None:
         """Write weights (half precision), config and checksums."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            name: (value if name in ("mean", "scale", "platt") else value.half()).contiguous()
-            for name, value in self.readout.state_dict().items()
-        }
-        save_file(state, folder / WEIGHTS)
+        self.readout.write(folder / WEIGHTS)
         config = {
             "version": self.version,
             "reads": self.reads,
@@ -129,7 +124,7 @@ class QualityReadout:
         verify_checksums(folder)
         config = json.loads((folder / CONFIG).read_text())
         readout = Readout(config["width"], config["hidden"], len(HEADS), config["members"])
-        readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+        readout.take_in(folder / WEIGHTS)
         return cls(readout.eval(), config["reads"], config["version"])
 
 

@@ -53,6 +53,18 @@ class Readout(torch.nn.Module):
             for _ in range(members)
         )
 
+    def write(self, path: Path) -> None:
+        """Save the weights, in half precision but for what standardises and calibrates."""
+        state = {
+            name: (value if name in ("mean", "scale", "platt") else value.half()).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        save_file(state, path)
+
+    def take_in(self, path: Path) -> None:
+        """Load what `write` saved."""
+        self.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+
     def standardise(self, features: torch.Tensor) -> torch.Tensor:
         return ((features - self.mean) * self.scale).clamp(-8, 8)
 
@@ -97,11 +109,7 @@ class Scorer:
     def save(self, folder: Path) -> None:
         """Write weights (half precision), config and checksums."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            name: (value if name in ("mean", "scale", "platt") else value.half()).contiguous()
-            for name, value in self.readout.state_dict().items()
-        }
-        save_file(state, folder / WEIGHTS)
+        self.readout.write(folder / WEIGHTS)
         (folder / UPDATE).unlink(missing_ok=True)
         if self.update:
             save_file(dict(self.update), folder / UPDATE)
@@ -129,6 +137,6 @@ class Scorer:
         if config["objectives"] != list(objectives):
             raise ValueError(f"{folder} scores {config['objectives']}, the policy names {list(objectives)}")
         readout = Readout(config["width"], config["hidden"], 1 + len(config["objectives"]), config["members"])
-        readout.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+        readout.take_in(folder / WEIGHTS)
         update = load_file(folder / UPDATE) if config["updated"] else None
         return cls(readout.eval(), tuple(objectives), config["backbone"], config["version"], update)
