@@ -98,12 +98,7 @@ class InlineModeration(BaseModel):
     output: ModerationResults | ModerationFailed
 
 
-class Source(BaseModel):
-    """A claim of the reply `choice` and the words of a document, or of a tool's result, that bear it out."""
-
-    choice: int
-    claim: Span
-    tool: str
+class TextSource(BaseModel):
     document: str
     passage: str
     title: str
@@ -113,6 +108,14 @@ class Source(BaseModel):
     quote: Span
     support: float
     bm25: float
+
+
+class Source(TextSource):
+    """A claim of the reply `choice` and the words of a document, or of a tool's result, that bear it out."""
+
+    choice: int
+    claim: Span
+    tool: str
     excerpt: Span | None = Field(None, description="with `explain`: the passage that the quote stands in")
 
 
@@ -277,18 +280,6 @@ class Screened(BaseModel):
     pick: int | None
     prompt: TextVerdict | None
     policy: str
-
-
-class TextSource(BaseModel):
-    document: str
-    passage: str
-    title: str
-    heading: str
-    url: str
-    source: str
-    quote: Span
-    support: float
-    bm25: float
 
 
 class SumSource(BaseModel):
