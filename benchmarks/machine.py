@@ -10,7 +10,18 @@ import torch
 import transformers
 
 ROOT = Path(__file__).resolve().parent.parent
-TELLING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
+TELLING = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
 """Flags of a processor on which the speed of eight-bit and half-precision products depends."""
 BUSY = 0.5
 """A load for each core, before the run, above which the machine is not idle."""
@@ -27,12 +38,17 @@ def load() -> float:
 
 def described(load_before: float) -> list[tuple[str, str]]:
     """Names and values, in the order in which they are shown. `load_before`: what `load` said before the run."""
-    memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB" if hasattr(os, "sysconf") else "?"
+    memory = (
+        f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB" if hasattr(os, "sysconf") else "?"
+    )
     return [
         ("processor", f"{_processor()}, {cores()} cores, {memory} of memory"),
         ("of its flags", ", ".join(flag for flag in TELLING if flag in _flags()) or "not told by this system"),
         ("load before the run", f"{load_before:.2f} a core"),
-        ("versions", f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"),
+        (
+            "versions",
+            f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}",
+        ),
         ("threads of torch", str(torch.get_num_threads())),
         ("commit", commit()),
         ("date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")),
@@ -46,7 +62,9 @@ def commit() -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            " with changes" if git("status", "--porcelain", "-uno") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown (no git checkout)"
 

@@ -7,6 +7,7 @@ import importlib.util
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ MOST_READ = 512
 @dataclass(frozen=True)
 class Sampled:
     """Candidates were sampled: so many tokens, those after an end mark not counted, in so many seconds; `steps`: seconds of each step
-    after the first.
+    in which a token of every candidate was read and the next one drawn.
     """
 
     tokens: int
@@ -58,8 +59,8 @@ def ours(
     while lot.shares:
         lot.step()
         ends.append(time.perf_counter())
-    # The first step only draws from what reading the prompt gave, the last only draws.
-    steps = [after - before for before, after in zip(ends, ends[1:], strict=False)][1:-1]
+    # The last step only draws: nothing is read for a token that nobody wants.
+    steps = [after - before for before, after in pairwise(ends)][:-1]
     return Sampled(sum(len(row.tokens) for row in draw.rows), ends[-1] - begun, tuple(steps))
 
 
