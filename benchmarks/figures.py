@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-UNITS: dict[str, Callable[[float], str]] = {
-    "×": lambda value: f"{value:.2f}×",
-    "%": lambda value: f"{value:.1%}",
-    "GB": lambda value: f"{value:.2f} GB",
-    "s": lambda value: f"{value:.2f} s",
-    "ms": lambda value: f"{value:.1f} ms",
-    "tokens/s": lambda value: f"{value:.0f} tokens/s",
+UNITS = {
+    "×": ("{:.2f}", "×"),
+    "%": ("{:.1%}", ""),
+    "GB": ("{:.2f}", " GB"),
+    "s": ("{:.2f}", " s"),
+    "ms": ("{:.1f}", " ms"),
+    "tokens/s": ("{:.0f}", " tokens/s"),
 }
+"""How a number of a unit is written, and what follows the number."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Spread:
         return statistics.median(self.values)
 
     def shown(self, unit: str) -> str:
-        """Median, and the range where there is one: "3.10× [2.90×, 3.40×]". `unit`: a key of `UNITS`."""
-        told = UNITS[unit]
+        """Median, and the range where there is one: "3.10× [2.90, 3.40]". `unit`: a key of `UNITS`."""
+        number, after = UNITS[unit]
+        median = number.format(self.median) + after
         if len(self.values) == 1:
-            return told(self.median)
-        return f"{told(self.median)} [{told(min(self.values))}, {told(max(self.values))}]"
+            return median
+        return f"{median} [{number.format(min(self.values))}, {number.format(max(self.values))}]"
 
 
 def spread(values: Sequence[float]) -> Spread:

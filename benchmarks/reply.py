@@ -1,6 +1,7 @@
 """A whole reply, screened, ranked and cited, beside the usual chain; and where its time goes."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -48,10 +49,12 @@ def corpus(passages: int) -> list[Document]:
 def compared(corridor: Corridor, chain: UsualChain, passages: int, plan: Plan, begin: Begin) -> Found:
     sampling = Sampling(max_tokens=plan.tokens)
 
-    def whole(numbers: Iterator[int]) -> Decision:
+    def whole(numbers: Iterator[int]) -> tuple[float, Decision]:
         number = next(numbers)
         wants = Wants(candidates=plan.candidates, sampling=sampling, seed=number)
-        return corridor.reply(question(QUESTIONS[number % len(QUESTIONS)]), wants)
+        begun = time.perf_counter()
+        decision = corridor.reply(question(QUESTIONS[number % len(QUESTIONS)]), wants)
+        return time.perf_counter() - begun, decision
 
     def usual(numbers: Iterator[int]) -> float:
         number = next(numbers)
@@ -61,8 +64,7 @@ def compared(corridor: Corridor, chain: UsualChain, passages: int, plan: Plan, b
     mine, theirs = count(), count()
     works = {"ours": lambda: whole(mine), "the usual chain": lambda: usual(theirs)}
     found = rounds(works, plan.repeats, begin("a reply", len(works) * (plan.repeats + 1)))
-    decisions: list[Decision] = found["ours"]
-    wholes = [sum(each.seconds.values()) for each in decisions]
+    wholes, decisions = zip(*found["ours"], strict=True)
     phases = {phase: [each.seconds.get(phase, 0.0) for each in decisions] for phase in PHASES}
     judging = [screen + rank for screen, rank in zip(phases["screen"], phases["rank"], strict=True)]
     rows = [

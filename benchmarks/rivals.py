@@ -18,8 +18,6 @@ from rank_bm25 import BM25Okapi
 from classifiers import models
 from service.generator import LocalGenerator, Message, Sampling
 
-NEVER = -1
-"""The number of no token: an end mark that is never drawn."""
 CPP = "llama_cpp"
 NO_CPP = "llama-cpp-python is not installed here; `pip install llama-cpp-python` builds it (a C++ compiler is needed)"
 ROBERTA = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -91,7 +89,8 @@ class Transformers:
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             pad_token_id=self.tokenizer.eos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id if to_end else NEVER,
+            # The number of no token is an end mark that is never drawn.
+            eos_token_id=self.tokenizer.eos_token_id if to_end else self.model.config.vocab_size,
         )
         said = whole[:, prompt.shape[1] :].tolist()
         rows = [until(row, self.tokenizer.eos_token_id) for row in said] if to_end else said

@@ -8,13 +8,13 @@ unkind to each. A whole run takes about twelve minutes on two idle cores and wri
 """
 
 import argparse
-import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 # As a script it stands in a folder of the package that it is part of.
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks import machine, reply, sampling, searching, starting
 from benchmarks.figures import HEADINGS, markdown, spread
@@ -53,7 +54,7 @@ console = Console(stderr=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a part failed, whose rows are missing then and which is named at the end; 2 for options that make no sense."""
     options = _options(arguments)
-    logging.getLogger("winnow").setLevel(logging.ERROR)
+    disable_progress_bar()
     plan = QUICK if options.quick else Plan()
     plan = replace(plan, model=options.model or plan.model)
     if options.repeats:
@@ -135,19 +136,23 @@ def bars() -> Iterator[Begin]:
     )
     with Progress(*columns, console=console) as progress:
 
-        def begin(title: str, steps: int) -> Callable[[str], None]:
+        def finish() -> None:
             for each in progress.tasks:
                 progress.update(each.id, completed=each.total, at="")
                 progress.stop_task(each.id)
-            task = progress.add_task(title, total=steps, at="", begun=-1)
+
+        def begin(title: str, steps: int) -> Callable[[str], None]:
+            finish()
+            task = progress.add_task(title, total=steps, at="")
+            begun = count()
 
             def tick(name: str) -> None:
-                begun = progress.tasks[task].fields["begun"] + 1
-                progress.update(task, completed=begun, begun=begun, at=name)
+                progress.update(task, completed=next(begun), at=name)
 
             return tick
 
         yield begin
+        finish()
 
 
 def written(
