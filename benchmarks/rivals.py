@@ -163,8 +163,13 @@ class UsualChain:
 
     @torch.inference_mode()
     def classify(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Of each text its two logits: a pass for each, as a pipeline runs them, which needs no padding."""
-        return torch.cat([self._classifier(input_ids=torch.tensor([row[:MOST_READ]])).logits for row in rows])
+        """Of each text its two logits, all in one batch, which is faster than a pass after another."""
+        longest = min(max(map(len, rows)), MOST_READ)
+        padding = self._classifier.config.pad_token_id
+        ids = torch.tensor([(list(row[:longest]) + [padding] * longest)[:longest] for row in rows])
+        seen = torch.tensor([[place < len(row) for place in range(longest)] for row in rows])
+        logits: torch.Tensor = self._classifier(input_ids=ids, attention_mask=seen.long()).logits
+        return logits
 
 
 def _words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx
 import numpy as np
@@ -52,13 +52,13 @@ def start(plan: Plan, begin: Begin) -> Found:
             f"{what}, alone",
             ratio(seconds["ours"], seconds[name]),
             "×",
-            target,
+            START,
             ours,
             f"{spread(seconds[name]).shown('s')}, {peak(found[name])}",
         )
-        for what, name, target in (
-            ("importing torch and transformers", "imports", START),
-            ("importing them and the classes that a chat model needs", "classes", None),
+        for what, name in (
+            ("importing torch and transformers", "imports"),
+            ("importing them and the classes that a chat model needs", "classes"),
         )
     ]
     return Found(rows)
@@ -75,16 +75,25 @@ def imported(line: str) -> tuple[float, float]:
     """
     begun = time.perf_counter()
     told = f"{line}; print('ready', flush=True); print(open('/proc/self/status').read() if {linux()} else '')"
-    with subprocess.Popen(
-        [sys.executable, "-c", told], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen([sys.executable, "-c", told], stdout=subprocess.PIPE, stderr=complaints, text=True) as process,
+    ):
         assert process.stdout is not None
         said = process.stdout.readline()
         seconds = time.perf_counter() - begun
-        status, complaints = process.communicate(timeout=LONGEST)
-    if said.strip() != "ready":
-        raise RuntimeError(f"a process that only imports failed: {complaints.strip().rpartition(chr(10))[2]}")
+        status = process.stdout.read()
+        process.wait()
+        if said.strip() != "ready" or process.returncode:
+            raise RuntimeError(f"a process that only imports failed: {last_words(complaints)}")
     return seconds, kib(status, "VmHWM") / 2**10
+
+
+def last_words(said: IO[bytes]) -> str:
+    """The last line of what a process complained about."""
+    said.seek(0)
+    lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 def linux() -> bool:
@@ -139,17 +148,18 @@ def serve(plan: Plan, begin: Begin) -> Found:
 
 
 def memory(plan: Plan, resident: dict[str, float]) -> Row:
-    folders = [models.resolve(plan.model), SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY]
-    disk = [sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e9 for folder in folders]
+    model, *classifiers = (
+        sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e9
+        for folder in (models.resolve(plan.model), SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY)
+    )
     return Row(
         "resident memory when serving, after a reply of the default size",
-        "weights on disk, "
-        + ", ".join(f"{folder.name} {size:.3f} GB" for folder, size in zip(folders, disk, strict=True)),
+        "weights on disk",
         spread([resident["VmRSS"]]) if linux() else None,
         "GB",
         MEMORY,
         f"{resident['VmHWM']:.2f} GB at its peak, the start included",
-        f"{sum(disk):.2f} GB",
+        f"{model + sum(classifiers):.2f} GB, {sum(classifiers):.3f} of them the classifiers'",
         why="this system does not tell the memory of a process in /proc",
     )
 
@@ -184,13 +194,11 @@ def server(plan: Plan) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
             process.wait()
 
 
-def _until_ready(url: str, process: "subprocess.Popen[bytes]", said: IO[Any]) -> None:
+def _until_ready(url: str, process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
     limit = time.monotonic() + LONGEST
     while time.monotonic() < limit and process.poll() is None:
         with suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz").status_code == 200:
                 return
         time.sleep(0.1)
-    said.seek(0)
-    last = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()][-1:]
-    raise RuntimeError(f"the server did not get ready: {last[0] if last else 'it said nothing'}")
+    raise RuntimeError(f"the server did not get ready: {last_words(said)}")
