@@ -20,7 +20,8 @@ class Plan:
     candidates: int = 16
     tokens: int = 64
     counts: tuple[int, ...] = (1, 4, 16, 64)
-    with_evidence: bool = True
+    variants: bool = True
+    """Sample with evidence in the prompt too, and with candidates that end at their end marks."""
     passages: int = 20_000
     starts: int = 5
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
@@ -33,9 +34,9 @@ class Plan:
 QUICK = Plan(
     repeats=2,
     tokens=32,
-    counts=(1, 4, 16),
-    with_evidence=False,
-    passages=5_000,
+    counts=(1, 16),
+    variants=False,
+    passages=3_000,
     starts=1,
     sizes=(1_000, 10_000),
     queries=20,

@@ -31,13 +31,14 @@ def part(plan: Plan, begin: Begin) -> Found:
     generator = LocalGenerator(plan.model, model, tokenizer)
     theirs = Transformers(model, tokenizer)
     asked = {"a short prompt": question(QUESTIONS[0])}
-    if plan.with_evidence:
+    if plan.variants:
         asked["a prompt with evidence"] = evidence_prompt(generator)
     sampling = Sampling(max_tokens=plan.tokens)
+    endings = (False, True) if plan.variants else (False,)
 
     works: dict[str, Callable[[], Any]] = {"the machine's floor": lambda: floor.measured(generator.precision)}
     for name, messages in asked.items():
-        for to_end in (False, True):
+        for to_end in endings:
             works[f"ours, {name}, {to_end}"] = partial(ours, generator, messages, plan.candidates, sampling, to_end)
             works[f"theirs, {name}, {to_end}"] = partial(theirs.sample, messages, plan.candidates, sampling, to_end)
     short = asked["a short prompt"]
@@ -57,7 +58,7 @@ def part(plan: Plan, begin: Begin) -> Found:
     rows = [
         compared(found, plan, name, messages, generator, to_end)
         for name, messages in asked.items()
-        for to_end in (False, True)
+        for to_end in endings
     ]
     rows.insert(1, against_cpp(found, plan, weights is not None))
     rows.append(sixteen_by_one(found, plan))
