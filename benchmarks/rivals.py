@@ -140,7 +140,7 @@ class UsualChain:
     The classifier's weights are random, which costs the same. The passages found are not put into the prompt, which would cost more.
     """
 
-    def __init__(self, generate: Transformers, passages: Sequence[str], shape: dict[str, int] | None = None) -> None:
+    def __init__(self, generate: Transformers, passages: Sequence[str], shape: dict[str, Any] | None = None) -> None:
         from transformers import RobertaConfig, RobertaForSequenceClassification
 
         size = max(50265, len(generate.tokenizer))

@@ -1,5 +1,6 @@
 """The speed benchmark's arithmetic on figures that are known, its rivals on a tiny model, and what it says when it cannot go on."""
 
+import copy
 import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -24,14 +25,11 @@ FASTER, SMALLER = Target("≥", 3, "×"), Target("≤", 0.05, "%")
 
 @pytest.fixture(scope="module")
 def eager(tiny_model):
-    """The tiny model with so high a probability of its end mark that most candidates end early, and back again."""
-    model, tokenizer = tiny_model
+    """The tiny model with so high a probability of its end mark that most candidates end early."""
+    model, tokenizer = copy.deepcopy(tiny_model[0]), tiny_model[1]
     with torch.no_grad():
-        before = model.lm_head.weight.clone()
-        model.lm_head.weight[tokenizer.eos_token_id] = before.max(0).values
-    yield model, tokenizer
-    with torch.no_grad():
-        model.lm_head.weight.copy_(before)
+        model.lm_head.weight[tokenizer.eos_token_id] = model.lm_head.weight.max(0).values
+    return model, tokenizer
 
 
 # Figures
@@ -137,8 +135,10 @@ def test_both_sample_every_token_where_no_end_counts(eager):
     model, tokenizer = eager
     generator = LocalGenerator("tiny", model, tokenizer)
     mine = ours(generator, HELLO, 3, Sampling(max_tokens=12), to_end=False)
-    theirs = Transformers(model, tokenizer).sample(HELLO, 3, Sampling(max_tokens=12), to_end=False)
+    theirs, rows = Transformers(model, tokenizer).drawn(HELLO, 3, Sampling(max_tokens=12), to_end=False)
     assert mine.tokens == theirs.tokens == 36
+    end = tokenizer.eos_token_id
+    assert any(a == end != b for row in rows for a, b in itertools.pairwise(row)), "nothing was said after an end mark"
     # Twelve tokens of each candidate are drawn, eleven of them read.
     assert len(mine.steps) == 11
     assert 0 < sum(mine.steps) < mine.seconds
@@ -160,12 +160,19 @@ def test_the_end_mark_itself_is_a_token_that_was_sampled(tokens, left):
 
 
 def test_the_usual_chain_has_a_classifier_of_robertas_size_and_reads_each_text_as_if_alone(tiny_model):
-    small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    small = {
+        "num_hidden_layers": 1,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "initializer_range": 1.0,
+    }
+    torch.manual_seed(0)
     chain = UsualChain(Transformers(*tiny_model), ["the capital of Kenya", "bees make honey", "rivers"], small)
     assert chain.reply(HELLO, 2, Sampling(max_tokens=4)) > 0
     rows = [[5, 6, 7, 8, 9], [5, 6]]
     alone = torch.cat([chain.classify([row]) for row in rows])
-    assert torch.allclose(chain.classify(rows), alone, atol=0.02)
+    assert torch.allclose(chain.classify(rows), alone, rtol=0.05, atol=0.05)
 
 
 def test_without_the_cpp_runtime_its_row_says_how_to_get_it(monkeypatch):
