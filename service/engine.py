@@ -7,9 +7,12 @@ SmoothQuant's per-token setting, arXiv 2211.10438), so that the product is exact
 token of the pass. Everything between the products is computed in single precision.
 """
 
+import ctypes
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -35,7 +38,7 @@ class Int8Product:
 
     def __init__(self, weight: torch.Tensor) -> None:
         """weight: (outputs, inputs)."""
-        scales = (weight.float().abs().amax(1) / 127).clamp_min(1e-12)
+        scales = (_largest(weight, 1) / 127).clamp_min(1e-12)
         zeros = torch.zeros(len(scales), dtype=torch.int64)
         with warnings.catch_warnings():
             # Deprecated, and what torch's eight-bit kernels for x86 take; `Engine.of` goes on without them when they are gone.
@@ -203,9 +206,11 @@ class Engine:
                     plain[norm] = plain[norm] / moved
             products = {name: Int8Product(plain.pop(name)) for name in PRODUCTS}
             self._layers[i] = _Layer(**plain, **products)  # type: ignore[arg-type]
-        head = model.lm_head.weight.float()
+        head = model.lm_head.weight.to(torch.float32, copy=True)
         moved = _moved(largest[len(self._layers), "head"], head)
-        self._norm, self._head = self._norm / moved, Int8Product(head * moved)
+        self._norm, self._head = self._norm / moved, Int8Product(head.mul_(moved))
+        del head
+        _give_back()
 
     def _largest_inputs(self, sample: Sequence[int]) -> dict[tuple[int, str], torch.Tensor]:
         """Of each product the largest absolute value that each of its inputs takes in the sample, by (layer, name)."""
@@ -253,7 +258,20 @@ def _plain_layer(layer: Any) -> _Layer:
 
 def _moved(largest: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """By what each input (inputs,) of a product is divided, and its weights (outputs, inputs) multiplied."""
-    return (largest.clamp_min(1e-5) / weight.abs().amax(0).clamp_min(1e-5)).sqrt().clamp(1e-4, 1e4)
+    return (largest.clamp_min(1e-5) / _largest(weight, 0).clamp_min(1e-5)).sqrt().clamp(1e-4, 1e4)
+
+
+def _largest(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """The largest absolute values along a dimension, without a second matrix of that size."""
+    low, high = weight.float().aminmax(dim=dim)
+    return torch.maximum(-low, high)
+
+
+def _give_back() -> None:
+    """What loading took for a moment to the system, where the C library would keep it for later."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # of another C library than GNU's
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _plain(config: Any) -> bool:

@@ -80,7 +80,10 @@ class Pool:
     def _work(self, work: Callable[[Ticket], T], ticket: Ticket) -> T:
         ticket.check()
         started = ticket.now()
-        found = work(ticket)
+        try:
+            found = work(ticket)
+        except StopIteration:  # which no awaitable may raise: whoever waits would never hear of it
+            raise RuntimeError("something had no next element") from None
         ticket.check()
         self._taken += (ticket.now() - started - self._taken) / 8
         return found

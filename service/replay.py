@@ -80,7 +80,6 @@ def rescored(record: Record, policy: Policy, scorer: SafetyScorer, seconds: floa
 
 def outcome(record: Record, found: Rejudged, policy: Policy) -> Outcome:
     """What the corridor would have sent under the new verdicts, as far as the record tells."""
-    policy = under(record, policy)
     blocked = record.block_input and found.input.dropped
     if blocked or record.blocked_input:
         if not blocked:

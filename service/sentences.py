@@ -43,6 +43,7 @@ def by_sentence(
     replace leaves while it is written, where the generator tells; of several, one must be picked first. Raises `Withdrawn`, and as
     `Corridor.reply` and `kept`.
     """
+    corridor = corridor.tightened(wants.policy)
     out = Sentences(lambda text: not corridor.judge(messages, [text])[0].dropped, send, wants.choices)
     if early and wants.one_candidate_is_the_reply:
         decision = kept(_while_written(corridor, messages, wants, tell, out))

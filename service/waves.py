@@ -101,8 +101,9 @@ class Waves:
             if not isinstance(candidates, Exception)
             for candidate in candidates
         ]
-        if not drawn:
-            raise next(each for each in found if isinstance(each, Exception))
+        for each in found:
+            if isinstance(each, Exception) and not drawn:
+                raise each
         return drawn
 
     def _sample_each(self, wanted: Sequence[Wanted]) -> list[Drawn]:

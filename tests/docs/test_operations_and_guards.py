@@ -29,7 +29,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(Quality, "load", lambda safety: None)
     monkeypatch.setattr(assembly, "_weight_folders", lambda *_: ())
     monkeypatch.setattr(assembly, "_sample_index", lambda: INDEX)
-    monkeypatch.setattr(assembly.LocalGenerator, "load", lambda name, limit: ScriptedGenerator([KENYA], limit))
+    monkeypatch.setattr(
+        assembly.LocalGenerator, "load", lambda name, limit, precision: ScriptedGenerator([KENYA], limit)
+    )
     monkeypatch.setattr("uvicorn.run", lambda web, **options: None)
     with TestClient(create_app(corridor_of_docs(decision_log=tmp_path / "decisions.sqlite", durable=True))) as client:
         for _ in range(2):

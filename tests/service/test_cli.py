@@ -45,7 +45,9 @@ def _nothing_is_loaded(monkeypatch, tmp_path):
         return OverallSafety({"bomb": {"weapons": 0.4}, "rude": {"hate": 0.9}}, load_policy(policy))
 
     monkeypatch.setattr(Safety, "load", load)
-    monkeypatch.setattr("service.assembly.LocalGenerator.load", lambda name, limit: ScriptedGenerator([GLAD], limit))
+    monkeypatch.setattr(
+        "service.assembly.LocalGenerator.load", lambda name, limit, precision: ScriptedGenerator([GLAD], limit)
+    )
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

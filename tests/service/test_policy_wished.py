@@ -1,6 +1,7 @@
 """A request may ask for a preset; whatever it asks for, nothing passes that the server's own policy would drop (law 2)."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -12,15 +13,18 @@ from classifiers import load_policy
 from classifiers.policy import PRESETS
 from service.app import create_app
 from service.chat import Wants
+from service.generator import LocalGenerator
 from service.log_file import LogReader
 from tests.service.logged import policies, situations
-from tests.service.scripted import ASKS_NOTHING, GLAD, KENYA, make_corridor
+from tests.service.scripted import ASKS_NOTHING, GLAD, KENYA, make_corridor, scores_of
+from tests.service.telling import Telling
 
 BALANCED = load_policy("balanced")
 KNIFE = "A knife is a tool."
 LIMITS = {preset: load_policy(preset).objectives["weapons"].threshold for preset in PRESETS}
 MILD = {"knife": {"weapons": (LIMITS["strict"] + LIMITS["balanced"]) / 2}}
 """What strict drops and balanced does not."""
+MODES = ({}, {"stream": True}, {"stream": True, "stream_mode": "sentence"})
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def same_but_for_time(answer):
     return {**found, "id": "", "created": 0, "winnow": {**found["winnow"], "seconds": {}}}
 
 
-@pytest.mark.parametrize("mode", [{}, {"stream": True}, {"stream": True, "stream_mode": "sentence"}])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_stricter_preset_drops_more_and_the_answer_names_the_policy_that_judged(client, mode):
     answers = {}
     for wish in (None, "strict"):
@@ -59,10 +63,43 @@ def test_a_stricter_preset_drops_more_and_the_answer_names_the_policy_that_judge
     assert reason["threshold"] == LIMITS["strict"]
 
 
-def test_the_moderation_block_goes_by_the_policy_that_judged(client):
+@pytest.mark.parametrize("mode", MODES)
+def test_the_moderation_block_goes_by_the_policy_that_judged(client, mode):
     asks = [{"role": "user", "content": "A knife?"}]
-    found = {wish: chat(client, messages=asks, policy=wish).json()["moderation"]["input"] for wish in (None, "strict")}
-    assert {wish: row["results"][0]["flagged"] for wish, row in found.items()} == {None: False, "strict": True}
+    for wish, flagged in ((None, False), ("strict", True)):
+        answer = chat(client, messages=asks, policy=wish, **mode)
+        found = (last_of(answer) if mode else answer.json())["moderation"]["input"]
+        assert found["results"][0]["flagged"] == flagged
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+def test_every_event_of_a_stream_names_the_policy_that_judges(client, mode):
+    events = chat(client, policy="strict", **mode).text.split("\n\n")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: {")]
+    strict = BALANCED.by_preset["strict"].fingerprint
+    assert {chunk["system_fingerprint"].split("-")[-1] for chunk in chunks} == {strict}
+
+
+@pytest.mark.parametrize(("wish", "leaves"), [(None, True), ("strict", False)])
+def test_a_sentence_leaves_early_only_where_it_passes_the_stricter_policy(tiny_model, wish, leaves):
+    """The whole passes neither; its first sentence, judged while the rest is written, passes the server's policy."""
+    judged = threading.Event()
+
+    def scores(context, texts, role):
+        if texts == ["A knife is here."]:
+            judged.set()
+        return [scores_of(hate=0.9 if "bomb" in text else 0.0, **MILD.get(text[2:7], {})) for text in texts]
+
+    telling = Telling(tiny_model, "A knife is here. Two is a bomb. Three.", 20, judged)
+    corridor = make_corridor(
+        generator=LocalGenerator("telling", telling, tiny_model[1]), scores=scores, policy=BALANCED
+    )
+    asked = {"candidates": 1, "temperature": 0, "grounding": "off", "max_tokens": 450, "policy": wish}
+    with TestClient(create_app(corridor)) as made:
+        response = chat(made, stream=True, stream_mode="sentence", **asked)
+    assert judged.is_set()
+    assert ("A knife" in response.text) == leaves
+    assert "bomb" not in response.text
 
 
 @pytest.mark.parametrize("wish", ["balanced", "permissive"])

@@ -36,6 +36,11 @@ def test_what_the_work_raises_is_raised_and_the_worker_goes_on(pool):
     assert asyncio.run(story()) == 7
 
 
+def test_work_that_ends_in_a_stop_iteration_has_failed_and_nobody_waits_for_ever(pool):
+    with pytest.raises(RuntimeError, match="no next element"):
+        asyncio.run(asyncio.wait_for(pool.run(lambda _: next(iter([]))), 5))
+
+
 @pytest.mark.parametrize("places", [1, 3])
 def test_as_many_run_at_a_time_as_may_in_the_order_of_asking(places):
     pool, running, most, order = Pool(places, waiting=9), 0, 0, []

@@ -117,7 +117,13 @@ def test_a_request_that_asked_for_a_stricter_policy_is_replayed_under_one():
     assert report["after"]["policies"] == report["before"]["policies"]
     looser = thresholds(weapons=0.9)
     assert under(logged(stricter), looser) == looser.tightened(load_policy("strict"))
-    (change,) = replayed(plain, combined)["changes"]
+    record = logged(
+        situation(["A knife.", GLAD], {"A knife.": {"weapons": 0.1}}, policy="strict"), thresholds(weapons=0.05)
+    )
+    passing = Replay(looser)
+    passing.add(record, rejudged(record, looser))
+    (change,) = passing.changes
+    assert change["candidates"][0]["change"] == "newly passed"
     assert change["candidates"][0]["threshold"] == combined.objectives["weapons"].threshold
     record = logged(stricter)
     lenient = Replay(looser)

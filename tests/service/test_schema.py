@@ -25,7 +25,7 @@ CASES = {
     "POST /v1/ground": (100, 50),
     "POST /v1/feedback": (250, 200),
     "GET /v1/feedback": (1, 0),
-    "GET /v1/policy": (1, 0),
+    "GET /v1/policy": (10, 10),
     "GET /v1/models": (1, 0),
     "GET /healthz": (1, 0),
     "GET /readyz": (1, 0),

@@ -94,6 +94,11 @@ def test_a_generator_that_fails_at_once_is_told_to_the_caller(hits):
         waves(failing(1)).draft(hits)
 
 
+def test_a_generator_that_gives_nothing_is_asked_once_more_and_then_there_is_nothing():
+    made = waves(ScriptedGenerator(lambda messages, n, sampling: []))
+    assert (made.draft(HITS), made.attempts) == ([], 2)
+
+
 def test_evidence_without_room_is_told_to_the_caller():
     made = waves(ScriptedGenerator([GLAD], limit=10))
     assert len(made.draft(HITS)) == 4
