@@ -72,9 +72,9 @@ def _products(precision: str, side: int) -> list[Callable[[], Any]]:
     whole = torch.ones(side, side, dtype=torch.int8)
     found: list[Callable[[], Any]] = [lambda: torch._int_mm(whole, whole)]
     # The kernel that the engine uses, which takes single precision and gives it back.
-    from service.engine import Int8Product
+    from classifiers.products import Int8Product
 
-    product, x = Int8Product(torch.ones(side, side)), torch.ones(side, side)
+    product, x = Int8Product.of(torch.ones(side, side)), torch.ones(side, side)
     return [*found, lambda: product._product(x, product._scale, 128, product._packed)]
 
 

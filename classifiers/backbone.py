@@ -7,20 +7,23 @@ encoder (area under the ROC curve .69 against .43 on public data alone), and LaM
 """
 
 import copy
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from classifiers import models
+from classifiers import engines, models
 from classifiers.adaptation import Update, lay_in
-from classifiers.caches import cache_of, joinable, joined, layers_of, mask
+from classifiers.engine import Engine, Prompt
 from classifiers.labelled import Turn
 from classifiers.sentences import Span, sentences
+from classifiers.side_by_side import states_of
 
 LAYERS = (12, 15, 18, 20, 22, 25)
 CONTEXT_TOKENS = 320
@@ -29,6 +32,8 @@ WINDOW_STRIDE = 192
 LONG_TOKENS = 80
 """Texts longer than this are read a few sentences at a time as well, so that one unsafe sentence is not averaged away."""
 PASSAGE_TOKENS = 48
+PADDED = 4
+"""Times the tokens of a batch that its texts may take where they stand in rows of equal length."""
 
 Features = NDArray[np.float16]
 Progress = Callable[[int], None]
@@ -53,28 +58,47 @@ class Window:
 
 
 class Backbone:
-    """A causal language model, frozen or with a small learned update laid in, read at a few of its layers.
+    """The first layers of a causal language model, frozen or with a small learned update laid in, read at a few of them.
 
     Features of one window: for each layer of `LAYERS` the mean over the judged tokens and the state at the end of a following
     assistant header, side by side: `width` = len(LAYERS) * 2 * hidden size numbers.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, layers: Sequence[int] = LAYERS, update: Update | None = None
+        self, engine: Engine, tokenizer: Any, layers: Sequence[int], trunk: Callable[[], Any], source: Path | None
     ) -> None:
+        """`trunk`: makes what `trunk` gives; `source`: the folder of the model's weights, None for one that has none."""
         self.tokenizer = tokenizer
         self.layers = tuple(layers)
-        self.trunk = _first_layers(model.model, max(layers))
-        if update:
-            lay_in(self.trunk.layers, update)
-        self.width = len(self.layers) * 2 * model.config.hidden_size
+        self.engine = engine
+        self.source = source
+        self.width = len(self.layers) * 2 * engine.embedding.shape[1]
+        self._trunk = trunk
+        # A GPU is idle with what keeps two cores busy.
+        self._rows_a_batch, self._tokens_a_batch = (32, 2048) if engine.device.type == "cpu" else (256, 16_384)
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, layers: Sequence[int] = LAYERS, update: Update | None = None) -> "Backbone":
+        """The backbone of a loaded model. Raises ValueError for a model whose shape has no engine."""
+        engine, count = engines.of(model, tokenizer), max(layers)
+        if engine is None:
+            raise ValueError("the model's shape has no engine, and a reader needs one")
+        engine = engines.adapted(engine, model.model, update, count, tokenizer)
+        return cls(engine, tokenizer, layers, lambda: _trunk(model, count, update), None)
 
     @classmethod
     def load(
         cls, name: str = models.DEFAULT_MODEL, update: Update | None = None, layers: Sequence[int] = LAYERS
     ) -> "Backbone":
-        """The backbone of a model by name or path. Raises `models.ModelNotFound`."""
-        return cls(*models.load(name), layers=layers, update=update)
+        """The backbone of a model by name or path. Raises `models.ModelNotFound`; ValueError for a model whose shape has no engine."""
+        engine, count = engines.load_adapted(name, update, max(layers)), max(layers)
+        tokenizer, source = models.load_tokenizer(name), models.resolve(name, weights=False)
+        return cls(engine, tokenizer, layers, lambda: _trunk(models.load(name)[0], count, update), source)
+
+    @cached_property
+    def trunk(self) -> Any:
+        """The same layers as a module of transformers, which can be taught: its first layers, up to the highest one read."""
+        return self._trunk()
 
     def read(self, context: Sequence[Turn], replies: Sequence[str], role: str = "assistant") -> list[list[Window]]:
         """The windows of every reply. The context is read once.
@@ -124,99 +148,69 @@ class Backbone:
     def read_many(
         self,
         exchanges: Sequence[tuple[Sequence[Turn], str, str]],
-        tokens_a_batch: int = 2048,
+        tokens_a_batch: int | None = None,
         progress: Progress | None = None,
     ) -> Features:
         """Features of the first window of many (context, reply, role), in the given order: (n, width). For training."""
         return self.read_tokens([self.tokens(*exchange) for exchange in exchanges], tokens_a_batch, progress)
 
     def read_tokens(
-        self, cut: Sequence[tuple[list[int], int, int]], tokens_a_batch: int = 2048, progress: Progress | None = None
+        self,
+        cut: Sequence[tuple[list[int], int, int]],
+        tokens_a_batch: int | None = None,
+        progress: Progress | None = None,
     ) -> Features:
-        """Features of many texts as (tokens, start, end) of the judged ones, in the given order: (n, width)."""
+        """Features of many texts as (tokens, start, end) of the judged ones, in the given order: (n, width). What texts that are read
+        together begin with in common is read once.
+        """
         rows = np.empty((len(cut), self.width), np.float16)
-        order = sorted(range(len(cut)), key=lambda i: len(cut[i][0]))
-        while order:
-            batch = [order.pop()]
-            longest = len(cut[batch[0]][0])
-            while order and (len(batch) + 1) * longest <= tokens_a_batch:
-                batch.append(order.pop())
-            spans = [[(cut[i][1], cut[i][2])] for i in batch]
-            rows[batch] = np.concatenate(self._states([cut[i][0] for i in batch], spans, None, 0))
+        for batch in _batches([ids for ids, _, _ in cut], tokens_a_batch or self._tokens_a_batch):
+            spans = [[cut[i][1:]] for i in batch]
+            rows[batch] = np.concatenate(self._features([(None, [cut[i][0] for i in batch])], spans))
             if progress is not None:
                 progress(len(batch))
         return rows
 
     def read_after(
-        self,
-        prefix: list[int],
-        windows: list[list[int]],
-        spans: list[list[Span]],
-        suffix: list[int],
-        rows_a_batch: int = 32,
+        self, prefix: list[int], windows: list[list[int]], spans: list[list[Span]], suffix: list[int]
     ) -> list[Features]:
         """Features of token spans of each window, (spans, width), read after a prefix that all share (read once) and before the
         suffix, at whose end the state is taken.
         """
-        return self.read_after_each([(prefix, windows, spans)], suffix, rows_a_batch)[0]
+        return self.read_after_each([(prefix, windows, spans)], suffix)[0]
 
     def read_after_each(
         self,
         parts: Sequence[tuple[list[int], list[list[int]], list[list[Span]]]],
         suffix: list[int],
-        rows_a_batch: int = 32,
     ) -> list[list[Features]]:
         """The same for several (prefix, windows, spans) at once: windows after different prefixes share a batch."""
-        caches: list[Any] = [self._remembered(prefix) if windows else None for prefix, windows, _ in parts]
+        with torch.inference_mode():
+            prompts = [self.engine.remember(prefix) if windows else None for prefix, windows, _ in parts]
         order = [(part, i) for part, (_, windows, _) in enumerate(parts) for i in range(len(windows))]
         order.sort(key=lambda row: len(parts[row[0]][1][row[1]]))  # rows of like length waste little padding
-        if not all(joinable(cache) for cache in caches if cache is not None):
-            order.sort(key=lambda row: row[0])
         found: dict[tuple[int, int], Features] = {}
-        while order:
-            batch = order[:rows_a_batch]
-            if not joinable(caches[batch[0][0]]):
-                batch = [row for row in batch if row[0] == batch[0][0]]
-            order = order[len(batch) :]
-            if len({part for part, _ in batch}) == 1:
-                shared = copy.deepcopy(caches[batch[0][0]])
-                shared.batch_repeat_interleave(len(batch))
-            else:
-                shared = cache_of(joined([layers_of(caches[part]) for part, _ in batch]))
-            ids = [parts[part][1][i] + suffix for part, i in batch]
-            past = [len(parts[part][0]) for part, _ in batch]
-            found |= zip(batch, self._states(ids, [parts[part][2][i] for part, i in batch], shared, past), strict=True)
+        for start in range(0, len(order), self._rows_a_batch):
+            batch = sorted(order[start : start + self._rows_a_batch], key=lambda row: row[0])
+            ids = [
+                (prompts[part], [parts[part][1][i] + suffix for _, i in rows])
+                for part, rows in groupby(batch, key=lambda row: row[0])
+            ]
+            spans = [parts[part][2][i] for part, i in batch]
+            found |= zip(batch, self._features(ids, spans), strict=True)
         return [[found[part, i] for i in range(len(windows))] for part, (_, windows, _) in enumerate(parts)]
 
-    def _remembered(self, prefix: list[int]) -> Any:
-        with torch.inference_mode():
-            return self.trunk(input_ids=torch.tensor([prefix]), use_cache=True).past_key_values
-
-    def _states(
-        self, ids: list[list[int]], spans: list[list[Span]], cache: Any, past: Sequence[int] | int
+    @torch.inference_mode()
+    def _features(
+        self, parts: Sequence[tuple[Prompt | None, list[list[int]]]], spans: Sequence[Sequence[Span]]
     ) -> list[Features]:
-        # Rows are padded on the right: attention is causal, so padding cannot reach the tokens that are read.
-        longest = max(map(len, ids))
-        batch = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-        before = torch.tensor(past).expand(len(ids))
-        positions = before.unsqueeze(1) + torch.arange(longest)
-        with torch.inference_mode():
-            out = self.trunk(
-                input_ids=batch,
-                position_ids=positions,
-                attention_mask=mask(before, cache.get_seq_length(), longest) if cache is not None else None,
-                past_key_values=cache,
-                use_cache=cache is not None,
-                output_hidden_states=True,
-            )
-            states = torch.stack([out.hidden_states[layer] for layer in self.layers]).float()
         found = []
-        for i, row in enumerate(spans):
-            last = states[:, i, len(ids[i]) - 1]
-            means = [states[:, i, start:end].mean(dim=1) for start, end in row]
+        for states, row in zip(states_of(self.engine, parts, self.layers), spans, strict=True):
+            last = states[:, -1]
+            means = [states[:, start:end].mean(dim=1) for start, end in row]
             rows = torch.stack([torch.cat([mean, last], dim=1).flatten() for mean in means])
             # Held within half precision; but what is not finite is an error, and must not pass for a large number.
-            found.append(rows.clamp(-6e4, 6e4).masked_fill(~rows.isfinite(), torch.nan).half().numpy())
+            found.append(rows.clamp(-6e4, 6e4).masked_fill(~rows.isfinite(), torch.nan).half().cpu().numpy())
         return found
 
     def _prefix(self, context: Sequence[Turn], role: str) -> list[int]:
@@ -297,19 +291,34 @@ def _stretches(spans: list[Span], window: Span, found: list[Span]) -> list[tuple
     return inside
 
 
-def _first_layers(trunk: Any, count: int) -> Any:
-    """The trunk without its last layers and final norm, sharing its weights: what is above the highest layer read is not run."""
-    short = copy.copy(trunk)
-    short._modules = dict(trunk._modules)
-    short.layers = torch.nn.ModuleList(_unhooked(layer) for layer in list(trunk.layers)[:count])
+def _batches(texts: Sequence[list[int]], most: int) -> Iterator[list[int]]:
+    """The numbers of all texts in batches of at most `most` tokens, those with a common beginning next to one another; a longer text is
+    alone.
+    """
+    batch: list[int] = []
+    new = longest = 0
+    for i in sorted(range(len(texts)), key=texts.__getitem__):
+        common = _common(texts[batch[-1]], texts[i]) if batch else 0
+        new, longest = new + len(texts[i]) - common, max(longest, len(texts[i]))
+        if batch and (new > most or (len(batch) + 1) * longest > PADDED * most):
+            yield batch
+            batch, new, longest = [], len(texts[i]), len(texts[i])
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that two texts begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _trunk(model: Any, count: int, update: Update | None) -> Any:
+    """The trunk of a model without its last layers and final norm, sharing its weights, with an update laid in."""
+    short = copy.copy(model.model)
+    short._modules = dict(model.model._modules)
+    short.layers = torch.nn.ModuleList(list(model.model.layers)[:count])
     short.norm = torch.nn.Identity()
-    short._output_capturing_hooks_installed = False
+    if update:
+        lay_in(short.layers, update)
     return short
-
-
-def _unhooked(layer: Any) -> Any:
-    # Transformers records states by hooks that stay on the layer: one that two trunks share would be recorded twice, and
-    # the second trunk would read the wrong layers.
-    twin = copy.copy(layer)
-    twin._forward_hooks = OrderedDict()
-    return twin

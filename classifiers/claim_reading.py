@@ -17,9 +17,6 @@ PASSAGE_TOKENS = 200
 BEFORE_TOKENS = 60
 CLAIM_TOKENS = 120
 
-_SHARED = 3
-"""Claims on one passage from which on it pays to read it first: two are read faster as they are, among others."""
-
 _CONTENT = re.compile(r"[^\W_]+")
 _STOP = """
 a an and are as at be been but by did do does for from had has have he her his i in into is it its not of on or she so that the
@@ -48,21 +45,7 @@ class ClaimReader:
     def read(self, claims: Sequence[Claimed]) -> NDArray[np.float16]:
         """The states of many claims, (n, width): mean over the claim's tokens and the state behind it. A passage that several are
         held against is read once for them."""
-        rows = np.empty((len(claims), self.backbone.width), np.float16)
-        groups: dict[str, list[int]] = {}
-        for i, (passage, before, claim) in enumerate(claims):
-            groups.setdefault(self.shown(passage, f"{before} {claim}"), []).append(i)
-        few = [i for places in groups.values() if len(places) < _SHARED for i in places]
-        if few:
-            rows[few] = self.backbone.read_tokens([self.tokens(claims[i]) for i in few])
-        for shown, places in groups.items():
-            if len(places) >= _SHARED:
-                parts = [self._claim(claims[i][1], claims[i][2]) for i in places]
-                windows = [lead + words for lead, words in parts]
-                spans = [[(len(lead), len(lead) + len(words))] for lead, words in parts]
-                found = self.backbone.read_after(self._prefix(shown), windows, spans, self._suffix())
-                rows[places] = np.concatenate(found)
-        return rows
+        return self.backbone.read_tokens([self.tokens(claim) for claim in claims])
 
     def shown(self, passage: str, about: str) -> str:
         """The passage; of one that is too long, the sentences that share the most words with `about`, in their order."""

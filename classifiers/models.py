@@ -58,8 +58,10 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n")
 
 
-def verify_checksums(folder: Path) -> None:
-    """Raise `DamagedWeights` unless every recorded file of the folder is there, unchanged."""
+def verify_checksums(folder: Path, unread: str = "") -> None:
+    """Raise `DamagedWeights` unless every recorded file of the folder is there, unchanged; of files with the ending `unread`, unless
+    they are there.
+    """
     try:
         sums = json.loads((folder / CHECKSUMS).read_text())
         if not isinstance(sums, dict) or not sums:
@@ -70,15 +72,17 @@ def verify_checksums(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise DamagedWeights(f"{path} is missing")
-        if sha256(path) != expected:
+        if not (unread and name.endswith(unread)) and sha256(path) != expected:
             raise DamagedWeights(f"{path} does not match its recorded SHA-256: the file is damaged or was changed")
 
 
-def resolve(name: str) -> Path:
-    """Folder of safetensors weights and tokenizer for a model name or path, converted into the cache if need be.
+def resolve(name: str, weights: bool = True) -> Path:
+    """Folder of safetensors weights and tokenizer for a model name or path, converted into the cache if need be. Without `weights`
+    their file is not looked into: for who reads something else there.
 
     Raises `ModelNotFound` when nothing resolves.
     """
+    unread = "" if weights else ".safetensors"
     local = Path(name).expanduser()
     tried = [f"local path {local}"]
     if local.is_dir():
@@ -89,18 +93,18 @@ def resolve(name: str) -> Path:
         if local.suffix != ".gguf":
             raise ModelNotFound(f"model {name!r}: {local} is a file, but not a .gguf file")
         digest = sha256(local)[:12]
-        return _cached(f"{local.stem}-{digest}", lambda: _from_gguf(local))
+        return _cached(f"{local.stem}-{digest}", lambda: _from_gguf(local), unread)
 
     key = re.sub(r"[^A-Za-z0-9._-]+", "--", name)
     tried.append(f"cache {cache_folder() / 'models' / key}")
     wheel = _wheel_file(name)
     hub = WHEELS[name][2] if name in WHEELS else name
     if wheel is not None:
-        return _cached(key, lambda: _from_gguf(wheel))
+        return _cached(key, lambda: _from_gguf(wheel), unread)
     if name in WHEELS:
         tried.append("installed wheel " + WHEELS[name][0])
     try:
-        return _cached(key, lambda: _from_hub(hub))
+        return _cached(key, lambda: _from_hub(hub), unread)
     except (OSError, ValueError) as error:
         tried.append(f"model hub {hub} ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]})")
     fix = (
@@ -122,38 +126,66 @@ def _wheel_file(name: str) -> Path | None:
     return found[0] if found and found[0].is_file() else None
 
 
-def _cached(key: str, produce: Callable[[], tuple[Any, Any]]) -> Path:
-    """The cache's folder for this key; made by `produce` under a lock, so that two processes do the work once."""
-    models = cache_folder() / "models"
-    folder = models / key
-    if folder.is_dir() and _intact(folder):
+def _cached(key: str, produce: Callable[[], tuple[Any, Any]], unread: str) -> Path:
+    """The cache's folder for this key; its model and tokenizer made by `produce` where it is missing or damaged."""
+
+    def write(aside: Path) -> None:
+        model, tokenizer = produce()
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        write_checksums(aside)
+
+    return derived(f"models/{key}", write, unread)
+
+
+def derived(name: str, write: Callable[[Path], None], unread: str = "") -> Path:
+    """A folder of the cache with checksums; made by `write` under a lock where it is missing or damaged, so that two processes do the
+    work once. Files with the ending `unread` only have to be there.
+    """
+    folder = cache_folder() / name
+    if folder.is_dir() and _intact(folder, unread):
         return folder  # without the lock, which is a file: the cache may be read-only
-    models.mkdir(parents=True, exist_ok=True)
-    with FileLock(models / f"{key}.lock"):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
         if folder.is_dir():
             try:
                 verify_checksums(folder)
                 return folder
             except DamagedWeights as error:  # the cache is derived: what it came from can make it again
-                log.warning("%s; converting the model again", error)
+                log.warning("%s; making it again", error)
                 shutil.rmtree(folder)
-        model, tokenizer = produce()
-        aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=models))
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            model.save_pretrained(aside)
-            tokenizer.save_pretrained(aside)
-            write_checksums(aside)
+            write(aside)
             aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
-def _intact(folder: Path) -> bool:
+def stamp(folder: Path) -> list[tuple[str, int, int, int]] | None:
+    """Name, size, time and inode of each file; None where the folder cannot be looked into."""
     try:
-        verify_checksums(folder)
+        found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    except OSError:
+        return None
+    return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found]
+
+
+_verified: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
+
+
+def _intact(folder: Path, unread: str) -> bool:
+    """Whether its files are those recorded. Files that were found so are read anew only when one has changed: a start asks often."""
+    seen = stamp(folder)
+    if seen is not None and _verified.get((folder, unread)) == seen:
+        return True
+    try:
+        verify_checksums(folder, unread)
     except DamagedWeights:
         return False
+    if seen is not None:
+        _verified[folder, unread] = seen
     return True
 
 
@@ -180,14 +212,20 @@ def _from_hub(name: str) -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _load(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, local_files_only=True)
     for parameter in model.parameters():
         # Out of the mapped file: what happens to it must not change the weights, nor the scores, of a running server.
         parameter.data = parameter.data.clone()
-    return model.eval(), tokenizer
+    return model.eval(), _load_tokenizer(folder)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load(name: str) -> tuple[Any, Any]:
@@ -196,3 +234,8 @@ def load(name: str) -> tuple[Any, Any]:
     Raises `ModelNotFound`.
     """
     return _load(resolve(name).resolve())
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model alone. Raises `ModelNotFound`."""
+    return _load_tokenizer(resolve(name, weights=False).resolve())

@@ -137,7 +137,7 @@ def with_plain_readings(examples: Sequence[Example]) -> list[Example]:
     """The examples, and for each one of the train split that holds disguised text a second one of what it looks like: served
     texts are read both ways.
     """
-    words = Words.of_vocabulary(models.load(models.DEFAULT_MODEL)[1].get_vocab())
+    words = Words.of_vocabulary(models.load_tokenizer(models.DEFAULT_MODEL).get_vocab())
     twins = []
     for e in examples:
         plain = undisguised(e.reply, words)

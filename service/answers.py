@@ -375,12 +375,16 @@ class LogState(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`reasons`: why no request can be answered, or a start now would fail. `warnings`: what an operator should look at."""
+    """`reasons`: why no request can be answered, or a start now would fail. `warnings`: what an operator should look at. `precision`
+    and `device`: of a local model.
+    """
 
     status: Literal["ready", "not ready"]
     reasons: list[str] = []
     warnings: list[str] = []
     generator: str
+    precision: str | None = None
+    device: str | None = None
     safety: str
     policy: str
     index: IndexInService

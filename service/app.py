@@ -227,7 +227,7 @@ def create_app(corridor: Corridor, tracer_provider: TracerProvider | None = None
             **({"reasons": reasons} if reasons else {}),
             **({"warnings": warnings} if warnings else {}),
             "generator": corridor.generator.name,
-            **({"precision": local.precision} if local else {}),
+            **({"precision": local.precision, "device": local.device} if local else {}),
             "safety": corridor.safety.version,
             "policy": f"{now.policy.preset} {now.policy.fingerprint}",
             "index": {

@@ -52,9 +52,9 @@ def _assembled(settings: Settings) -> Corridor:
 
 def _weight_folders(policy: Policy, safety: Safety, settings: Settings) -> tuple[Path, ...]:
     """Of the shipped weights, the policy's own objectives and the models; a user's own model may have no checksums to look at."""
-    models = [Path(safety.backbone.trunk.config.name_or_path)]
+    models = [safety.backbone.source] if safety.backbone.source else []
     if settings.upstream is None:
-        models.append(resolve(settings.model))
+        models.append(resolve(settings.model, weights=False))
     found = dict.fromkeys([SHIPPED, SHIPPED_SUPPORT, SHIPPED_QUALITY, *policy.heads, *models])
     return tuple(folder for folder in found if (folder / CHECKSUMS).is_file())
 

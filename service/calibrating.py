@@ -18,7 +18,7 @@ from classifiers import OBJECTIVES, Safety
 from classifiers.calibration import ALPHAS
 from classifiers.guarantee import guarantees, policy_lines
 from classifiers.labelled import read_labelled
-from classifiers.own_objective import train_objective, write_objective
+from classifiers.own_objective_training import train_objective, write_objective
 from service.suites.scoring import scores_of
 
 Report = dict[str, Any]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+from classifiers.engine import Engine, Prompt
 from service.decoding import Lot, Share, drawn
-from service.engine import Engine, Prompt
 
 CHUNK = 32
 """Tokens by which the memory of what rows say grows."""
@@ -20,9 +20,9 @@ class Said:
     """Keys and values of what the rows of a share have said: for each layer (rows, key heads, room, size), `length` of them filled."""
 
     def __init__(self, engine: Engine, rows: int) -> None:
-        shape = rows, engine.key_heads, CHUNK, engine.size
-        self.keys = [torch.zeros(shape) for _ in range(engine.layers_count)]
-        self.values = [torch.zeros(shape) for _ in range(engine.layers_count)]
+        shape = rows, engine.shape.key_heads, CHUNK, engine.shape.size
+        self.keys = [torch.zeros(shape, device=engine.device) for _ in engine.layers]
+        self.values = [torch.zeros(shape, device=engine.device) for _ in engine.layers]
         self.length = 0
 
     def grow(self) -> None:

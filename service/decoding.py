@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from classifiers.caches import Layers, cache_of, chosen, joinable, joined, layers_of, mask, repeated
-from service.engine import Prompt
+from classifiers.engine import Prompt
 
 if TYPE_CHECKING:
     from service.generator import Sampling

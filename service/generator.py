@@ -10,25 +10,13 @@ from typing import Any, Protocol
 
 import torch
 
-from classifiers import models
+from classifiers import engines, models
+from classifiers.engine import Engine, Prompt
 from service.continuing import SharedPromptLot
 from service.decoding import CacheLot, Draw, Lot
-from service.engine import Engine, Prompt
 
 READ_TOGETHER = 8
 """Replies whose likelihoods are read in one batch: their logits over the whole vocabulary are held at once."""
-
-SAMPLE = [
-    {"role": "user", "content": "How do bees find their way home? And how is `area = 3.14 * r ** 2` meant?"},
-    {
-        "role": "assistant",
-        "content": 'They use the sun, landmarks and scent. "Thank you," she said; "that helps a lot!" First, heat the oil. Second, add '
-        "onions and stir for five minutes. In 1969, two people walked on the Moon; it took 8 days. It depends on what you need: a "
-        "cheap one is fine for home use, but I'd ask a doctor before taking more. def double(x): return 2 * x",
-    },
-    {"role": "user", "content": "Tell me more, please."},
-]
-"""Ordinary text, by which the eight-bit products of a model are set up."""
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
@@ -136,8 +124,8 @@ class LocalGenerator:
     def __init__(
         self, name: str, model: Any, tokenizer: Any, max_input_tokens: int = 2048, precision: str = "int8"
     ) -> None:
-        """`precision`: "int8", or "native" for the model's own. Eight bits are for models in half precision whose shape `engine.py`
-        knows.
+        """`model`: of transformers, or its engine. `precision`: "int8", or "native" for the model's own. Eight bits are for models in
+        half precision whose shape has an engine.
         """
         if not tokenizer.chat_template:
             raise ValueError(f"model {name!r} has no chat template; Winnow needs a chat model")
@@ -146,25 +134,36 @@ class LocalGenerator:
         self._max_input_tokens = max_input_tokens
         marked = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._special = sorted({*tokenizer.all_special_tokens, *marked}, key=len, reverse=True)
-        ends = model.generation_config.eos_token_id
-        self._ends = torch.tensor(
-            sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
-        )
-        self._config = model.config
-        self._engine = Engine.of(model, self._prompt(SAMPLE) if precision == "int8" else None)
-        self._model: Any = None if self._engine else model  # the engine has its own copy
+        if isinstance(model, Engine):
+            self._engine: Engine | None = model
+        else:
+            self._engine = engines.of(model, tokenizer) if precision == engines.INT8 else Engine.of(model)
+        self._model: Any = None if self._engine else model  # the engine has what it needs
+        if self._engine:
+            ends, self._positions = self._engine.shape.ends, self._engine.shape.positions
+        else:
+            found = model.generation_config.eos_token_id
+            ends = tuple(found if isinstance(found, list) else [found])
+            self._positions = getattr(model.config, "max_position_embeddings", 1 << 30)
+        self._ends = torch.tensor(sorted({*ends, tokenizer.eos_token_id} - {None}))
 
     @property
     def precision(self) -> str:
         """Of the products as they are computed: "int8", or the model's own, as "bfloat16"."""
         return self._engine.precision if self._engine else str(self._model.dtype).removeprefix("torch.")
 
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "cuda"."""
+        return (self._engine.device if self._engine else self._model.device).type
+
     @classmethod
     def load(
         cls, name: str = models.DEFAULT_MODEL, max_input_tokens: int = 2048, precision: str = "int8"
     ) -> "LocalGenerator":
         """The generator of a model by name or path. Raises `models.ModelNotFound`; ValueError without a chat template."""
-        return cls(name, *models.load(name), max_input_tokens, precision)
+        engine = engines.load(name) if precision == engines.INT8 else None
+        return cls(name, engine or models.load(name)[0], models.load_tokenizer(name), max_input_tokens, precision)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self._prompt(messages))
@@ -267,11 +266,10 @@ class LocalGenerator:
 
     def _room(self, prompt: Sequence[int]) -> int:
         """Tokens that the model can say after the prompt. Raises `PromptTooLong`."""
-        positions = getattr(self._config, "max_position_embeddings", 1 << 30)
-        longest = min(self._max_input_tokens, positions - 1)
+        longest = min(self._max_input_tokens, self._positions - 1)
         if len(prompt) > longest:
             raise PromptTooLong(len(prompt), longest)
-        return int(positions - len(prompt))
+        return self._positions - len(prompt)
 
     def _reply(self, text: str) -> list[int]:
         """The tokens of an assistant turn with its end mark."""

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from classifiers import DamagedWeights
-from classifiers.models import verify_checksums
+from classifiers.models import stamp, verify_checksums
 
 Stamp = list[tuple[str, int, int, int]]
 
@@ -18,7 +18,7 @@ class Weights:
 
     def __init__(self, folders: Collection[Path]) -> None:
         """Expects that they were verified when they were loaded."""
-        self._seen: dict[Path, Stamp | None] = {folder: _stamp(folder) for folder in folders}
+        self._seen: dict[Path, Stamp | None] = {folder: stamp(folder) for folder in folders}
         self._faults: dict[Path, str] = {}
         self._lock = threading.Lock()
 
@@ -27,7 +27,7 @@ class Weights:
         with self._lock:
             if set(folders) != set(self._seen):
                 self._seen = {
-                    folder: self._seen[folder] if folder in self._seen else _stamp(folder) for folder in folders
+                    folder: self._seen[folder] if folder in self._seen else stamp(folder) for folder in folders
                 }
                 self._faults = {folder: fault for folder, fault in self._faults.items() if folder in self._seen}
 
@@ -35,7 +35,7 @@ class Weights:
         """What is amiss on the disk, a line for each damaged folder. Takes as long as hashing a folder where one has changed."""
         with self._lock:
             for folder, seen in self._seen.items():
-                found = _stamp(folder)
+                found = stamp(folder)
                 if found != seen or found is None:
                     self._seen[folder] = found
                     self._look(folder)
@@ -48,12 +48,3 @@ class Weights:
             self._faults[folder] = f"weights were damaged after they were loaded: {error}"
         else:
             self._faults.pop(folder, None)
-
-
-def _stamp(folder: Path) -> Stamp | None:
-    """Name, size, time and inode of each file; None where the folder cannot be looked into."""
-    try:
-        found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
-    except OSError:
-        return None
-    return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found]

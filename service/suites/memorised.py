@@ -123,7 +123,7 @@ def _texts(passages: Sequence[Passage]) -> Iterable[tuple[str, str]]:
 
 
 def _tokens_of(model: str) -> Tokens:
-    tokenizer: Any = models.load(model)[1]
+    tokenizer: Any = models.load_tokenizer(model)
     return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

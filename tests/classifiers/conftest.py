@@ -77,7 +77,7 @@ def model(tokenizer: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def backbone(model: Any, tokenizer: Any) -> Backbone:
-    return Backbone(model, tokenizer, LAYERS)
+    return Backbone.of(model, tokenizer, LAYERS)
 
 
 @pytest.fixture(scope="session")

@@ -130,8 +130,8 @@ def test_a_matrix_that_carries_an_update_is_the_old_one_plus_the_scaled_product_
 
 
 def test_an_update_laid_in_changes_only_what_is_read_from_its_first_layer_on(model: Any, tokenizer: Any) -> None:
-    plain = Backbone(model, tokenizer, LAYERS).read_many(PROBES)
-    adapted = Backbone(model, tokenizer, LAYERS, random_update(layers=(FIRST, 2))).read_many(PROBES)
+    plain = Backbone.of(model, tokenizer, LAYERS).read_many(PROBES)
+    adapted = Backbone.of(model, tokenizer, LAYERS, random_update(layers=(FIRST, 2))).read_many(PROBES)
     by_layer = [found.reshape(len(PROBES), len(LAYERS), 2 * HIDDEN) for found in (plain, adapted)]
     below, above = slice(0, 1), slice(1, None)  # the state at 1 is what layer 0 makes
     assert np.array_equal(by_layer[0][:, below], by_layer[1][:, below])
@@ -139,7 +139,7 @@ def test_an_update_laid_in_changes_only_what_is_read_from_its_first_layer_on(mod
 
 
 def test_the_layers_below_the_first_adapted_one_stay_the_generators_own(model: Any, tokenizer: Any) -> None:
-    trunk = Backbone(model, tokenizer, LAYERS, random_update(layers=(FIRST, 2))).trunk
+    trunk = Backbone.of(model, tokenizer, LAYERS, random_update(layers=(FIRST, 2))).trunk
     own = {id(p) for p in model.model.layers[0].parameters()}
     assert {id(p) for p in trunk.layers[0].parameters()} == own
     shared = {id(p) for p in model.parameters()}
@@ -150,16 +150,16 @@ def test_the_layers_below_the_first_adapted_one_stay_the_generators_own(model: A
 
 def test_laying_an_update_in_leaves_the_original_as_it_was_bit_for_bit(model: Any, tokenizer: Any) -> None:
     weights = {name: p.clone() for name, p in model.named_parameters()}
-    plain = Backbone(model, tokenizer, LAYERS)
+    plain = Backbone.of(model, tokenizer, LAYERS)
     before = plain.read_many(PROBES)
-    Backbone(model, tokenizer, LAYERS, random_update()).read_many(PROBES)
+    Backbone.of(model, tokenizer, LAYERS, random_update()).read_many(PROBES)
     assert np.array_equal(plain.read_many(PROBES), before)
     assert same(dict(model.named_parameters()), weights)
 
 
 def test_an_update_of_nothing_changes_nothing(model: Any, tokenizer: Any) -> None:
     nothing = {key: torch.zeros_like(v) if key.endswith(".up") else v for key, v in random_update().items()}
-    plain, adapted = (Backbone(model, tokenizer, LAYERS, update).read_many(PROBES) for update in (None, nothing))
+    plain, adapted = (Backbone.of(model, tokenizer, LAYERS, update).read_many(PROBES) for update in (None, nothing))
     assert np.array_equal(plain, adapted)
 
 
@@ -253,7 +253,7 @@ def test_every_matrix_is_taught_something(update: Any) -> None:
 def test_learning_leaves_the_trunk_and_what_it_reads_as_they_were_bit_for_bit(
     model: Any, tokenizer: Any, pairs: tuple[list[Row], list[Example]], tmp_path: Path
 ) -> None:
-    backbone = Backbone(model, tokenizer, LAYERS)
+    backbone = Backbone.of(model, tokenizer, LAYERS)
     weights = {name: p.clone() for name, p in model.named_parameters()}
     before = backbone.read_many(PROBES)
     ids = torch.tensor([pairs[0][0][0]])
@@ -264,7 +264,7 @@ def test_learning_leaves_the_trunk_and_what_it_reads_as_they_were_bit_for_bit(
     assert np.array_equal(backbone.read_many(PROBES), before)
     with torch.inference_mode():
         assert torch.equal(model(input_ids=ids).logits, said)
-    assert not np.array_equal(Backbone(model, tokenizer, LAYERS, found).read_many(PROBES), before)
+    assert not np.array_equal(Backbone.of(model, tokenizer, LAYERS, found).read_many(PROBES), before)
 
 
 def test_the_same_seed_learns_the_same_update_and_another_seed_another(

@@ -1,6 +1,7 @@
 """The reader: every word of a reply is read, what is read does not depend on its neighbours, and typed markup stays text."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,12 +96,16 @@ def test_several_contexts_share_passes_and_each_is_read_once(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [(ASKED[:1], ["Fine.", "Well."], "assistant"), (ASKED, ["Good."], "assistant"), ((), ["Hi"], "user")]
-    run, passes = backbone.trunk.forward, []
-    monkeypatch.setattr(
-        backbone.trunk, "forward", lambda input_ids, **rest: passes.append(len(input_ids)) or run(input_ids, **rest)
-    )
+    run, passes = backbone.engine.states, []
+    monkeypatch.setattr(backbone.engine, "states", lambda ids, *rest: passes.append(len(ids)) or run(ids, *rest))
     backbone.read_all(asked)
-    assert passes == [1, 1, 1, 4]
+    prefixes = [backbone._prefix(context, role) for context, _, role in asked]
+    *alone, together = passes
+    assert alone == [len(prefix) for prefix in prefixes]
+    # Of the two replies to one context the full stop and what follows it are read twice.
+    assert together == sum(
+        len(backbone._tokens(text)[0] + backbone._suffix()) for text in ("Fine.", "Well.", "Good.", "Hi")
+    )
 
 
 def test_a_long_reply_is_read_alike_whatever_stands_beside_it(backbone: Backbone) -> None:
@@ -442,7 +447,7 @@ def test_the_truncated_trunk_gives_the_full_models_states_at_the_layers_read(bac
 def test_what_is_above_the_highest_layer_read_is_not_run_and_the_model_stays_whole(
     backbone: Backbone, model: Any
 ) -> None:
-    assert len(backbone.trunk.layers) == max(backbone.layers) == 3
+    assert len(backbone.engine.layers) == len(backbone.trunk.layers) == max(backbone.layers) == 3
     assert len(model.model.layers) == 4
     assert not isinstance(model.model.norm, torch.nn.Identity)
     mine, its = backbone.trunk.layers[0], model.model.layers[0]
@@ -456,14 +461,14 @@ def test_a_second_backbone_on_the_same_model_reads_the_same_and_leaves_the_first
         [[window]] = reader.read(ASKED, ["Fine"])
         return window.features
 
-    first = Backbone(model, tokenizer, (1, 2, 3))
+    first = Backbone.of(model, tokenizer, (1, 2, 3))
     before = features(first)
-    second = Backbone(model, tokenizer, (1, 2, 3))
+    second = Backbone.of(model, tokenizer, (1, 2, 3))
     assert np.array_equal(features(second), before)
     assert np.array_equal(features(first), before)
     with torch.inference_mode():
         assert len(model(input_ids=torch.tensor([[1, 2, 3]]), output_hidden_states=True).hidden_states) == 5
-    assert np.array_equal(features(Backbone(model, tokenizer, (1, 2, 3))), before)
+    assert np.array_equal(features(Backbone.of(model, tokenizer, (1, 2, 3))), before)
 
 
 @pytest.fixture
@@ -478,7 +483,7 @@ def test_an_update_changes_what_is_read_above_it_and_nothing_for_anyone_else(
 ) -> None:
     [before] = backbone.read(ASKED, ["Fine. And you?"])
     states, _ = states_of(backbone, model, "Fine.")
-    adapted = Backbone(model, tokenizer, backbone.layers, update)
+    adapted = Backbone.of(model, tokenizer, backbone.layers, update)
     [[plain]], [[other]] = backbone.read(ASKED, ["Fine. And you?"]), adapted.read(ASKED, ["Fine. And you?"])
     third = backbone.width // 3
     assert close(plain.features[: 2 * third], other.features[: 2 * third])
@@ -492,9 +497,9 @@ def test_an_update_is_a_product_of_two_factors_added_to_the_weight(
     model: Any, tokenizer: Any, update: dict[str, torch.Tensor]
 ) -> None:
     none = {name: torch.zeros_like(value) if name.endswith("up") else value for name, value in update.items()}
-    [plain] = Backbone(model, tokenizer, (1, 2, 3)).read(ASKED, ["Fine"])
-    assert alike(plain, Backbone(model, tokenizer, (1, 2, 3), none).read(ASKED, ["Fine"])[0])
-    adapted = Backbone(model, tokenizer, (1, 2, 3), update)
+    [plain] = Backbone.of(model, tokenizer, (1, 2, 3)).read(ASKED, ["Fine"])
+    assert alike(plain, Backbone.of(model, tokenizer, (1, 2, 3), none).read(ASKED, ["Fine"])[0])
+    adapted = Backbone.of(model, tokenizer, (1, 2, 3), update)
     added = adapted.trunk.layers[2].mlp.down_proj.weight - model.model.layers[2].mlp.down_proj.weight
     product = update["2.mlp.down_proj.up"] @ update["2.mlp.down_proj.down"]
     assert torch.allclose(added / product, (added / product)[0, 0], rtol=1e-2)
@@ -504,15 +509,8 @@ def test_an_update_is_a_product_of_two_factors_added_to_the_weight(
 def test_states_beyond_half_precision_are_held_at_its_edge_and_broken_ones_are_nan(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch, loudness: float, readable: bool
 ) -> None:
-    trunk = backbone.trunk
-
-    def loud(**given: Any) -> Any:
-        out = trunk(**given)
-        if out.hidden_states is not None:
-            out.hidden_states = tuple(loudness * state for state in out.hidden_states)
-        return out
-
-    monkeypatch.setattr(backbone, "trunk", loud)
+    run = backbone.engine.states
+    monkeypatch.setattr(backbone.engine, "states", lambda *given: loudness * run(*given))
     [[window]] = backbone.read(ASKED, ["Fine. And you?"])
     for rows in (window.features, window.sentences):
         assert np.isfinite(rows).all() if readable else np.isnan(rows).all()
@@ -526,11 +524,21 @@ def test_progress_adds_up_to_the_number_of_exchanges(backbone: Backbone) -> None
 
 
 def test_the_backbone_is_loaded_by_name_with_its_update(
-    model: Any, tokenizer: Any, update: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+    model: Any, tokenizer: Any, update: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(module.models, "load", lambda name: asked.append(name) or (model, tokenizer))
-    plain, adapted = (Backbone.load("some/model", each, layers=(1, 3)) for each in (None, update))
-    assert asked == ["some/model"] * 2
+    model.save_pretrained(tmp_path / "small")
+    tokenizer.save_pretrained(tmp_path / "small")
+    plain, adapted = (Backbone.load(str(tmp_path / "small"), each, layers=(1, 3)) for each in (None, update))
+    assert plain.source == adapted.source == tmp_path / "small"
     assert plain.layers == adapted.layers == (1, 3)
     assert not alike(plain.read(ASKED, ["Fine"])[0], adapted.read(ASKED, ["Fine"])[0])
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), max_size=12), st.integers(1, 30))
+def test_batches_hold_every_text_once_and_no_more_than_they_may(texts: list[list[int]], most: int) -> None:
+    batches = list(module._batches(texts, most))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(texts)))
+    for batch in batches:
+        beginnings = {tuple(texts[i][: n + 1]) for i in batch for n in range(len(texts[i]))}
+        assert len(batch) == 1 or len(beginnings) <= most
+        assert len(batch) == 1 or len(batch) * max(len(texts[i]) for i in batch) <= module.PADDED * most

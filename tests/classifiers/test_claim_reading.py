@@ -44,14 +44,18 @@ def test_a_passage_that_many_claims_are_held_against_is_read_once_and_gives_the_
 ) -> None:
     claims = [("Salt is white. It dissolves.", "", f"Salt is {colour}.") for colour in ("red", "blue", "white", "grey")]
     alone = np.concatenate([reader.read([claim]) for claim in claims])
-    monkeypatch.setattr(reader.backbone, "read_tokens", lambda rows: pytest.fail("read one by one"))
+    run, read = reader.backbone.engine.states, []
+    monkeypatch.setattr(reader.backbone.engine, "states", lambda ids, *rest: read.append(len(ids)) or run(ids, *rest))
     assert np.allclose(reader.read(claims), alone, atol=2e-2)
+    rows = [reader.tokens(claim)[0] for claim in claims]
+    assert read == [len({tuple(row[: i + 1]) for row in rows for i in range(len(row))})]
+    assert read[0] < 0.6 * sum(map(len, rows))
 
 
 def test_what_is_served_is_what_was_trained_on(reader: ClaimReader) -> None:
     claim = ("Salt is white.", "What is it?", "It is salt.")
     ids, start, end = reader.tokens(claim)
-    whole = np.concatenate(reader.backbone._states([ids], [[(start, end)]], None, 0))
+    whole = reader.backbone.read_tokens([(ids, start, end)])
     assert np.allclose(reader.read([claim]), whole, atol=2e-2)
 
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from classifiers import models
 from classifiers.adaptation import head_of
 from classifiers.backbone import Backbone
 from classifiers.claim_reading import ClaimReader
@@ -95,7 +94,9 @@ def shipped(folder: Path, backbone: Backbone) -> Path:
 def test_saved_weights_are_loaded_with_their_threshold_and_damaged_ones_refused(
     backbone: Backbone, model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(
+        Backbone, "load", lambda name="", update=None, layers=(3,): Backbone.of(model, tokenizer, layers, update)
+    )
     monkeypatch.setattr("classifiers.grounding.READ_LAYER", 3)
     folder = shipped(tmp_path / "grounding", backbone)
     support = Support.load(folder)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifiers import models
 from classifiers.adaptation import Adaptation
+from classifiers.backbone import Backbone
 from classifiers.grounding import WORD_FEATURES, Support
 from classifiers.grounding_sets import LabelledClaim
 from classifiers.grounding_training import (
@@ -127,7 +127,9 @@ def own_pairs(folder: Path) -> Path:
 def test_a_run_writes_weights_that_load_and_judge_as_measured_with_a_card(
     model: Any, tokenizer: Any, public_claims: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(
+        Backbone, "load", lambda name="", update=None, layers=(3,): Backbone.of(model, tokenizer, layers, update)
+    )
     for module in ("classifiers.grounding", "classifiers.grounding_training"):
         monkeypatch.setattr(f"{module}.READ_LAYER", 3)
     folder = tmp_path / "weights"

@@ -286,7 +286,7 @@ def test_a_damaged_cache_is_converted_again(
     damage(resolve("somebody/something"))
     mended = resolve("somebody/something")
     assert asked == ["hub something"] * 2
-    assert "converting the model again" in caplog.text
+    assert "making it again" in caplog.text
     verify_checksums(mended)
     assert origin(mended) == "hub something"
 
@@ -388,7 +388,7 @@ def test_a_converted_model_is_found_in_a_cache_that_cannot_be_written(
     assert len(asked) == 1
     (folder / "config.json").write_text("damaged")
     with pytest.raises(OSError, match="Read-only"):
-        models._cached(folder.name, lambda: pieces("again"))
+        models._cached(folder.name, lambda: pieces("again"), "")
 
 
 def test_weights_stay_as_they_were_loaded_whatever_happens_to_their_file(tmp_path: Path) -> None:
@@ -406,3 +406,39 @@ def test_weights_stay_as_they_were_loaded_whatever_happens_to_their_file(tmp_pat
         file.seek(size // 4)
         file.write(b"\x7f" * (size - size // 4))
     assert all(bool((weights.abs() < 100).all()) for weights in model.parameters())
+
+
+def test_who_reads_no_weights_does_not_wait_for_them_to_be_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[str]
+) -> None:
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    folder = resolve("somebody/model")
+    file = folder / "model.safetensors"
+    file.write_text("weights")
+    write_checksums(folder)
+    file.write_text("damaged")
+    assert resolve("somebody/model", weights=False) == folder
+    assert len(asked) == 1
+    resolve("somebody/model")
+    assert len(asked) == 2
+    file.write_text("weights")
+    write_checksums(folder)
+    file.unlink()
+    resolve("somebody/model", weights=False)
+    assert len(asked) == 3
+
+
+def test_files_that_were_found_whole_are_read_anew_only_when_one_has_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[str]
+) -> None:
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+    folder, read, looked = resolve("somebody/model"), models.sha256, []
+    monkeypatch.setattr(models, "sha256", lambda path: looked.append(path.name) or read(path))
+    resolve("somebody/model")
+    first = len(looked)
+    assert first > 0
+    resolve("somebody/model")
+    assert len(looked) == first
+    (folder / "config.json").touch()
+    resolve("somebody/model")
+    assert len(looked) == 2 * first

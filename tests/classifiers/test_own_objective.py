@@ -18,7 +18,8 @@ from classifiers.calibration import ALPHAS, DELTA
 from classifiers.labelled import BadExample, Example
 from classifiers.metrics import auroc
 from classifiers.models import DamagedWeights
-from classifiers.own_objective import CONFIG, FEWEST, FOLDS, WEIGHTS, Head, train_objective, write_objective
+from classifiers.own_objective import CONFIG, WEIGHTS, Head
+from classifiers.own_objective_training import FEWEST, FOLDS, train_objective, write_objective
 from classifiers.policy import OBJECTIVES, PRESETS, PolicyError, load_policy
 from classifiers.readout import Readout, Scorer
 from classifiers.safety import Safety

@@ -531,8 +531,8 @@ def test_a_model_that_computes_nan_drops_everything(
 ) -> None:
     monkeypatch.setattr(
         backbone,
-        "_states",
-        lambda ids, spans, *_: [np.full((len(s), backbone.width), np.nan, np.float16) for s in spans],
+        "_features",
+        lambda parts, spans: [np.full((len(s), backbone.width), np.nan, np.float16) for s in spans],
     )
     assert safety.judge(CONTEXT, [SHORT, LONG]) == [unscored()] * 2
 
@@ -540,14 +540,14 @@ def test_a_model_that_computes_nan_drops_everything(
 def test_one_nan_in_a_late_window_drops_a_long_reply(
     safety: Safety, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = backbone._states
+    read = backbone._features
 
-    def spoilt(ids: Any, *rest: Any) -> Any:
-        found = read(ids, *rest)
+    def spoilt(parts: Any, spans: Any) -> Any:
+        found = read(parts, spans)
         found[-1][0, 5] = np.nan  # of the longest
         return found
 
-    monkeypatch.setattr(backbone, "_states", spoilt)
+    monkeypatch.setattr(backbone, "_features", spoilt)
     assert len(LONG) > 2 * WINDOW_TOKENS
     kept, dropped = safety.judge(CONTEXT, [SHORT, LONG])
     assert kept != unscored()

@@ -220,7 +220,7 @@ def vocabulary(monkeypatch):
             words = ["I", "will", "find", "kill", "you", "hello"]
             return {f"\u0120{word}": i for i, word in enumerate(words)}
 
-    monkeypatch.setattr(training.models, "load", lambda name: (None, Tokenizer()))
+    monkeypatch.setattr(training.models, "load_tokenizer", lambda name: Tokenizer())
 
 
 @pytest.mark.usefixtures("vocabulary")
@@ -442,10 +442,10 @@ def toy_run(tmp_path, monkeypatch, model, tokenizer):
     public.append(replace(public[0], id="disguised", reply="t\u0435xt", context=(("user", "not so"),)))
     monkeypatch.setattr(metrics, "RESAMPLES", 5)
     monkeypatch.setattr(training, "read_public", lambda folder: public)
-    monkeypatch.setattr(training.models, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(training.models, "load_tokenizer", lambda name: tokenizer)
 
     def load(cls, name="", update=None):
-        return Backbone(model, tokenizer, (1, 2, 3), update)
+        return Backbone.of(model, tokenizer, (1, 2, 3), update)
 
     monkeypatch.setattr(Backbone, "load", classmethod(load))
     recipe = replace(SMALL, members=2, epochs=2)

@@ -57,7 +57,7 @@ def save_quality(folder, width, reads=None):
 def parts(tmp_path, tiny_model, monkeypatch):
     """Settings for whole parts in a folder: index, policy file, weights; with a tiny model for generator and classifier."""
     model, tokenizer = tiny_model
-    backbone = Backbone(model, tokenizer, layers=(1, 2))
+    backbone = Backbone.of(model, tokenizer, layers=(1, 2))
     INDEX.save(tmp_path / "index")
     (tmp_path / "policy.toml").write_text('preset = "strict"\n')
     scorer = Scorer(Readout(backbone.width, 4, 1 + len(OBJECTIVES), 1), OBJECTIVES, "tiny", "test-1")

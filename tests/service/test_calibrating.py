@@ -272,7 +272,7 @@ def test_a_file_name_in_brackets_is_printed_as_it_is():
 def reader(tiny_model, monkeypatch):
     """The true classes around a model of random weights."""
     model, tokenizer = tiny_model
-    backbone = Backbone(model, tokenizer, layers=(1, 2))
+    backbone = Backbone.of(model, tokenizer, layers=(1, 2))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         readout = Readout(backbone.width, 4, 1 + len(OBJECTIVES), 1).eval()

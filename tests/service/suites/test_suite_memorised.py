@@ -103,7 +103,7 @@ def test_the_sample_has_its_size(quick, n):
 
 
 def test_by_default_fifty_tokens_of_the_chat_model_make_a_run(monkeypatch, tiny_model):
-    monkeypatch.setattr("service.suites.memorised.models.load", lambda name: tiny_model)
+    monkeypatch.setattr("service.suites.memorised.models.load_tokenizer", lambda name: tiny_model[1])
     (found,) = Memorised().judge([CASE], make_run([KENYAN]))  # a token of the tiny model is a character
     assert found["repeats"] == ["kenya"]
     (short,) = Memorised().judge([CASE], make_run([KENYA]))

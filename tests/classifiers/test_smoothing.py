@@ -1,0 +1,87 @@
+"""An engine in eight bits on a model of two layers, one of whose inputs is far larger than the others."""
+
+import copy
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from classifiers import smoothing
+from classifiers.engine import Engine
+from classifiers.products import PlainProduct
+from classifiers.smoothing import in_eight_bits
+
+CONFIG = {
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.15,
+    "tie_word_embeddings": True,
+}
+SAMPLE = list(range(3, 260, 2))
+
+
+def made():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return LlamaForCausalLM(LlamaConfig(**CONFIG)).eval()
+
+
+@pytest.fixture(scope="module")
+def lopsided():
+    """A model in half precision, one of whose inputs is far larger than all others, as those of trained models are."""
+    model = made()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 7] *= 40
+    return model.to(torch.bfloat16)
+
+
+@torch.inference_mode()
+def of_model(model, ids):
+    return model(input_ids=torch.tensor([ids])).logits[0].float()
+
+
+def test_in_eight_bits_the_engine_needs_the_model_no_longer(lopsided):
+    model = copy.deepcopy(lopsided)
+    own = in_eight_bits(Engine.of(model), SAMPLE)
+    before = own.read([1, 2, 3])[1].clone()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    assert torch.equal(own.read([1, 2, 3])[1], before)
+
+
+@torch.inference_mode()
+def test_in_eight_bits_the_probabilities_are_nearly_the_models(lopsided):
+    eight = in_eight_bits(Engine.of(lopsided), SAMPLE)
+    assert eight.precision == "int8"
+    prompt, _ = eight.read(SAMPLE[:1])
+    found = eight.follow(prompt, SAMPLE[1:]).softmax(-1)
+    expected = of_model(lopsided, SAMPLE)[1:].softmax(-1)
+    assert 0.5 * (found - expected).abs().sum(-1).mean() < 0.03
+
+
+@torch.inference_mode()
+def test_moving_size_from_inputs_to_weights_changes_nothing_but_what_eight_bits_hold(lopsided, monkeypatch):
+    single = copy.deepcopy(lopsided).float()
+    plain = Engine.of(single)
+    monkeypatch.setattr(smoothing.Int8Product, "of", PlainProduct)
+    moved = in_eight_bits(Engine.of(single), SAMPLE)
+    torch.testing.assert_close(moved.read(SAMPLE)[1], plain.read(SAMPLE)[1], atol=1e-3, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_without_moving_it_one_large_input_takes_the_bits_of_all_others(lopsided, monkeypatch):
+    expected = of_model(lopsided, SAMPLE)[-1].softmax(-1)
+
+    def error():
+        return float((in_eight_bits(Engine.of(lopsided), SAMPLE).read(SAMPLE)[1][0].softmax(-1) - expected).abs().sum())
+
+    with_it = error()
+    assert with_it > 0
+    monkeypatch.setattr(smoothing, "_moved", lambda largest, weight: torch.ones_like(largest))
+    assert error() > 2 * with_it
