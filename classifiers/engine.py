@@ -192,8 +192,8 @@ class Engine:
         """What is remembered of a text from its beginning."""
         return self._read(tokens, None)[0]
 
-    def follow(self, prompt: Prompt, tokens: Sequence[int]) -> torch.Tensor:
-        """The logits (tokens, vocabulary) of what comes after each of the tokens, which follow on the prompt."""
+    def follow(self, prompt: Prompt | None, tokens: Sequence[int]) -> torch.Tensor:
+        """The logits (tokens, vocabulary) of what comes after each of the tokens, which follow on the prompt, or on nothing."""
         return self.logits(self._read(tokens, prompt)[1])
 
     def _read(self, tokens: Sequence[int], past: Prompt | None) -> tuple[Prompt, torch.Tensor]:

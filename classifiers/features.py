@@ -37,7 +37,7 @@ def featurise(
     Every row is kept under the hash of its text and written 512 at a time: a killed run goes on where it stopped, and changed
     data only reads the rows that changed. A damaged file is read anew.
     """
-    settings = [backbone_name, backbone.layers, CONTEXT_TOKENS, WINDOW_TOKENS]
+    settings = [backbone_name, backbone.engine.precision, backbone.layers, CONTEXT_TOKENS, WINDOW_TOKENS]
     folder = models.cache_folder() / "states" / _hash(settings)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     wanted: dict[bytes, list[int]] = defaultdict(list)

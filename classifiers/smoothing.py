@@ -71,7 +71,7 @@ def _largest_inputs(engine: Engine, sample: Sequence[int]) -> Inputs:
         ]
     )
     noted.head = noting(engine.head, (len(engine.layers), "head"))
-    noted.read(sample)
+    noted.follow(None, sample)  # the head too meets all of them
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ class Reader:
 
     width = 2
     layers = (1,)
+    engine = SimpleNamespace(precision="float32")
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -142,6 +144,17 @@ def test_a_killed_run_goes_on_where_it_stopped(exchanges: list[Exchange], monkey
         with pytest.raises(KeyboardInterrupt):
             featurised(exchanges)
     assert featurised(exchanges) == sorted({reply for _, reply, _ in exchanges} - set(done))
+
+
+def test_what_was_read_in_another_precision_is_read_anew(exchanges: list[Exchange]) -> None:
+    class Rounded(Reader):
+        engine = SimpleNamespace(precision="int8")
+
+    assert len(featurised(exchanges)) == 8
+    reader = Rounded()
+    featurise(exchanges, reader, "tiny")
+    assert len(reader.read) == 8
+    assert featurised(exchanges) == []
 
 
 def test_a_run_killed_while_it_writes_leaves_nothing_half_written(

@@ -76,12 +76,26 @@ def test_moving_size_from_inputs_to_weights_changes_nothing_but_what_eight_bits_
 
 @torch.inference_mode()
 def test_without_moving_it_one_large_input_takes_the_bits_of_all_others(lopsided, monkeypatch):
-    expected = of_model(lopsided, SAMPLE)[-1].softmax(-1)
+    expected = of_model(lopsided, SAMPLE).softmax(-1)
 
     def error():
-        return float((in_eight_bits(Engine.of(lopsided), SAMPLE).read(SAMPLE)[1][0].softmax(-1) - expected).abs().sum())
+        return float(
+            (in_eight_bits(Engine.of(lopsided), SAMPLE).follow(None, SAMPLE).softmax(-1) - expected).abs().sum()
+        )
 
     with_it = error()
     assert with_it > 0
     monkeypatch.setattr(smoothing, "_moved", lambda largest, weight: torch.ones_like(largest))
     assert error() > 2 * with_it
+
+
+@torch.inference_mode()
+def test_what_all_of_the_sample_meets_sets_up_every_product_the_one_to_the_vocabulary_too(lopsided):
+    found = smoothing._largest_inputs(Engine.of(lopsided), SAMPLE)
+    [alone] = [smoothing._largest_inputs(Engine.of(lopsided), SAMPLE[:1])]
+    assert len(found) == 2 * 4 + 1
+    for key, largest in found.items():
+        assert (largest >= alone[key] - 1e-6).all(), key
+        assert (largest > alone[key]).any(), key
+    last = smoothing._largest_inputs(Engine.of(lopsided), SAMPLE[:-1])
+    assert (found[2, "head"] >= last[2, "head"]).all()

@@ -146,7 +146,7 @@ def test_winnow_started_as_the_guide_says_answers_from_that_server_and_drops_its
     with scripted(answer) as (url, script):
         run([*words[:at], url, *words[at + 1 :]])
         ((web, options),) = made
-        body = {"messages": ASKS_KENYA, "candidates": 8}
+        body = {"messages": ASKS_KENYA, "candidates": 8, "seed": 1}
         with TestClient(web) as client:
             if "--keys" in words:
                 assert options["host"] == "0.0.0.0"
