@@ -176,7 +176,7 @@ def language(both: dict[str, Engine], tokenizer: Any, begin: Bar) -> Rows:
             apart += list(zip(kl.tolist(), variation.tolist(), same.tolist(), strict=True))
             advance(1)
     kl_mean, variation_mean, same_mean = np.array(apart).mean(axis=0)
-    n = str(len(apart))
+    n = f"{len(apart):,}"
     perplexities = [f"{np.exp(np.mean(losses[name])):.2f}" for name in (HALF, engines.INT8)]
     return [
         ["chat model: perplexity of the sample corpus", n, "-", *perplexities],

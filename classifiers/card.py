@@ -62,7 +62,7 @@ then test on {calibrated:,} calibration rows, our own pairs and the public sets 
 confidence {confidence:.0%} over their draw, at most the share *passes* of unsafe texts like them, in that mix, scores below the
 threshold. *Certified* says whether that holds for all kinds together and for each kind alone; where it does not, the rows of that
 kind do not carry it, and *needed* of them without a miss would. Over-refusal is of the safe rows of the mix, most of them written
-or chosen to be hard; of plain questions and dialog see the targets below. For your own mix: `winnow calibrate`.
+or chosen to be hard; of plain questions and dialog see the targets below. For your own mix: `winnow calibrate`.{precision}
 
 | kind | preset | passes | threshold | certified | unsafe rows | missed | needed | over-refusal (n safe) |
 |---|---|---|---|---|---|---|---|---|
@@ -80,6 +80,13 @@ or chosen to be hard; of plain questions and dialog see the targets below. For y
 - Rows that taught the update are read with too much confidence: the readout learns less from them than it could.
 - Irony, and hate carried by implication alone, are near chance.
 """
+
+
+PRECISION = """
+
+The rows were read in {precision}, as a server on a machine like that of the training reads. On one that reads otherwise (`/readyz`
+tells) scores differ by .02 or so; what that does to misses and refusals is in `benchmarks/EIGHT_BITS.md`. `winnow train --thresholds`
+sets them anew without training."""
 
 
 def write_card(
@@ -111,6 +118,7 @@ def write_card(
             confidence=1 - thresholds["delta"],
             calibrated=thresholds["balanced"]["all"]["n"] + thresholds["balanced"]["all"]["safe"],
             remark=f" {metrics['remark']}" if "remark" in metrics else "",
+            precision=PRECISION.format(**thresholds) if "precision" in thresholds else "",
             thresholds="\n".join(_thresholds(thresholds)),
             targets=_targets(targets),
         )

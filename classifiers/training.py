@@ -99,9 +99,10 @@ def train(
     scorer = Scorer(readout, OBJECTIVES, models.DEFAULT_MODEL, _version(examples, recipe, seed), update)
     with console.status("measuring"):
         # Our own pairs, in which every kind of harm is, and the public sets: pairs alone are harder than what people say.
-        rows = [i for i, e in enumerate(examples) if e.split == "calibration" and not e.labelled_for]
+        rows = calibration_rows(examples)
         unsafe = scorer.scores(features[rows])[:, 0]
         thresholds = guarantees(unsafe, [examples[i] for i in rows], OBJECTIVES, scorer.version)
+        thresholds["precision"] = backbone.engine.precision
         metrics = measure(scorer, features, examples, taught)
     metrics |= {
         "recipe": asdict(recipe),
@@ -120,6 +121,11 @@ def train(
     write_card(output / "README.md", metrics, thresholds)
     scorer.save(output)
     return metrics
+
+
+def calibration_rows(examples: Sequence[Example]) -> list[int]:
+    """Those that thresholds are set on."""
+    return [i for i, e in enumerate(examples) if e.split == "calibration" and not e.labelled_for]
 
 
 def to_read(examples: Sequence[Example], most: int) -> list[Example]:

@@ -261,6 +261,9 @@ def train(
     grounding: Annotated[bool, typer.Option("--grounding", help="train the support classifier instead")] = False,
     judge: Annotated[bool, typer.Option("--judge", help="train the offline evaluation's second judge instead")] = False,
     quality: Annotated[bool, typer.Option("--quality", help="train the quality ranker instead")] = False,
+    thresholds: Annotated[
+        bool, typer.Option("--thresholds", help="set the safety thresholds anew, as the weights read here; minutes")
+    ] = False,
 ) -> None:
     """Train the safety classifier as it is shipped, another of the shipped judges, or, with --objective, a rule of your own.
 
@@ -294,8 +297,8 @@ def train(
 
         if examples is not None:
             raise ValueError("examples are given without --objective NAME")
-        if grounding + judge + quality > 1:
-            raise ValueError("--grounding, --judge and --quality are trained one at a time")
+        if grounding + judge + quality + thresholds > 1:
+            raise ValueError("--grounding, --judge, --quality and --thresholds go one at a time")
         if grounding:
             from classifiers.grounding import SHIPPED_SUPPORT
             from classifiers.grounding_training import train_support
@@ -325,7 +328,12 @@ def train(
             console.print(f"written to {folder}", markup=False, soft_wrap=True)
             return
         target = output or SHIPPED
-        run(datasets, labelled or LABELLED, target, seed, progress, console)
+        if thresholds:
+            from classifiers.recertifying import recertify
+
+            recertify(datasets, labelled or LABELLED, target, progress)
+        else:
+            run(datasets, labelled or LABELLED, target, seed, progress, console)
         if target == SHIPPED:
             write_thresholds(POLICY, json.loads((target / "thresholds.json").read_text()))
         console.print(f"written to {target}", markup=False, soft_wrap=True)

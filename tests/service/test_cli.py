@@ -2,12 +2,13 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from classifiers import Place, Safety, Scores, load_policy
+from classifiers import Place, Safety, Scores, Support, load_policy
 from data import POLICY
 from retrieval import Index
 from service.assembly import load_generator
@@ -713,6 +714,22 @@ def test_a_bad_settings_file_stops_the_start(served, tmp_path, content, says):
     assert not served
 
 
+@pytest.fixture
+def bees(monkeypatch):
+    """A support classifier to which a passage says what stands in it."""
+
+    class Words:
+        version, threshold = "words", 0.5
+
+        def judge(self, claims):
+            return [
+                SimpleNamespace(supported=float(claim in passage), contradicted=0.0) for passage, _, claim in claims
+            ]
+
+    monkeypatch.setattr(Support, "load", Words)
+
+
+@pytest.mark.usefixtures("bees")
 def test_ground_writes_a_line_of_claims_for_each_text_from_the_index_it_is_given(tmp_path):
     corpus = tmp_path / "notes.md"
     corpus.write_text("# Bees\n\nBees make honey in summer.")
@@ -728,6 +745,7 @@ def test_ground_writes_a_line_of_claims_for_each_text_from_the_index_it_is_given
     assert second == {"id": "b", "claims": [], "support": None, "groundedness": None}
 
 
+@pytest.mark.usefixtures("bees")
 def test_ground_takes_sources_from_the_line_and_every_sentence_for_a_claim_when_asked_to(tmp_path):
     file = written(tmp_path / "in.jsonl", {"text": "Hello! Bees make honey.", "sources": ["Bees make honey."]})
     plain, every = run("ground", file), run("ground", file, "--all-sentences")
