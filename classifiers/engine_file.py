@@ -29,7 +29,7 @@ def write_engine(engine: Engine, folder: Path) -> None:
 
 
 def read_engine(folder: Path) -> Engine:
-    """Read and verify. Raises `models.DamagedWeights`; as `Int8Product` does."""
+    """Read and verify. Raises `models.DamagedWeights`."""
     config, parts = _read(folder)
     shape = Shape(**{**config["shape"], "ends": tuple(config["shape"]["ends"])})
     turning = Turning(_kept(parts, "cos"), _kept(parts, "sin"))

@@ -22,12 +22,14 @@ from classifiers import models
 from classifiers.adaptation import Update, fingerprint, lay_in
 from classifiers.engine import Engine, Layer, layer_of
 from classifiers.engine_file import read_engine, read_layers, write_engine, write_layers
+from classifiers.products import has_eight_bits
 from classifiers.smoothing import in_eight_bits
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 INT8 = "int8"
+NO_PRODUCTS = "no eight-bit products here: the model's own precision"
 ROUNDING = "1"
 """Of the way in which weights are rounded: what was rounded in another is not looked at."""
 
@@ -106,10 +108,9 @@ def rounded(engine: Engine | None, tokenizer: Any) -> Engine:
         raise NotRounded("a model of another shape than those that have an engine")
     if engine.embedding.dtype is not torch.bfloat16:
         raise NotRounded(f"eight bits are for models in half precision, not {engine.precision}")
-    try:
-        return in_eight_bits(engine, sample_of(tokenizer))
-    except (RuntimeError, AttributeError) as error:
-        raise NotRounded(f"no eight-bit products here ({type(error).__name__}): the model's own precision") from error
+    if not has_eight_bits():
+        raise NotRounded(NO_PRODUCTS)
+    return in_eight_bits(engine, sample_of(tokenizer))
 
 
 def of(model: Any, tokenizer: Any) -> Engine | None:
@@ -155,11 +156,11 @@ def key(source: Path) -> str:
 
 
 def _kept(name: str, make: Callable[[], T], write: Callable[[T, Path], None], read: Callable[[Path], T]) -> T:
-    """What the cache holds under a name; made, and put there, where it does not. Raises as `make` does."""
+    """What the cache holds under a name; made, and put there, where it does not. Raises `NotRounded`, and as `make` does."""
+    if not has_eight_bits():
+        raise NotRounded(NO_PRODUCTS)
     try:
         return read(models.derived(f"engines/{name}", lambda folder: write(make(), folder)))
     except (OSError, SafetensorError) as error:  # a cache that cannot be written to, or is full
         log.warning("not kept for the next start: %s", error)
         return make()
-    except (RuntimeError, AttributeError) as error:  # kept by a machine that has eight-bit products
-        raise NotRounded(f"no eight-bit products here ({type(error).__name__})") from error

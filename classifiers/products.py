@@ -21,8 +21,7 @@ class Product(Protocol):
 
 
 class Int8Product:
-    """x @ weight.T with both in eight bits. Raises RuntimeError, AttributeError where torch has no such product
-    for this machine."""
+    """x @ weight.T with both in eight bits. Only where `has_eight_bits`."""
 
     def __init__(self, whole: torch.Tensor, scales: torch.Tensor) -> None:
         """whole: (outputs, inputs) int8; scales: (outputs,), what a whole number of a row is worth."""
@@ -38,7 +37,7 @@ class Int8Product:
 
     @classmethod
     def of(cls, weight: torch.Tensor) -> "Int8Product":
-        """Of a weight (outputs, inputs), rounded. Raises as the class does."""
+        """Of a weight (outputs, inputs), rounded."""
         scales = (largest(weight, 1) / 127).clamp_min(1e-12)
         whole = (weight.float() / scales.unsqueeze(1)).round_().clamp_(-128, 127).to(torch.int8)
         return cls(whole, scales)
@@ -52,6 +51,15 @@ class Int8Product:
         most = x.abs().amax(-1, keepdim=True).clamp_min_(1e-12)
         product: torch.Tensor = self._product(x / most, self._scale, 128, self._packed)
         return product.mul_(most)
+
+
+def has_eight_bits() -> bool:
+    """Whether torch has such products for this machine."""
+    try:
+        Int8Product.of(torch.eye(8))(torch.ones(1, 8))
+    except (RuntimeError, AttributeError):
+        return False
+    return True
 
 
 class PlainProduct:

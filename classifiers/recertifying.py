@@ -4,7 +4,6 @@ Knows the calibration rows and the folder of the weights. The promise itself is 
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from classifiers.backbone import Backbone
@@ -18,20 +17,14 @@ from classifiers.readout import Scorer
 from classifiers.training import ProgressBar, calibration_rows
 
 
-def recertify(
-    datasets: Path,
-    labelled: Path,
-    folder: Path,
-    progress: ProgressBar,
-    load: Callable[..., Backbone] = Backbone.load,
-) -> Table:
+def recertify(datasets: Path, labelled: Path, folder: Path, progress: ProgressBar) -> Table:
     """Read the calibration rows with the weights of a folder, and write its thresholds and card anew. The weights stay as they are.
 
     Raises FileNotFoundError for missing sets, `labelled.BadExample`, `models.DamagedWeights`.
     """
     examples = without_leaks(read_labelled(labelled) + read_public(datasets))
     scorer = Scorer.load(folder, OBJECTIVES)
-    backbone = load(scorer.backbone, scorer.update)
+    backbone = Backbone.load(scorer.backbone, scorer.update)
     rows = [examples[i] for i in calibration_rows(examples)]
     with progress("reading the calibration rows", len(rows)) as advance:
         features = backbone.read_many([(e.context, e.reply, e.role) for e in rows], progress=advance)

@@ -11,13 +11,15 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from classifiers import OBJECTIVES, Safety, metrics, training
+from classifiers import OBJECTIVES, Safety, metrics, recertifying, training
 from classifiers.adaptation import Adaptation
 from classifiers.backbone import Backbone
 from classifiers.calibration import ALPHAS
 from classifiers.guarantee import ALL
 from classifiers.labelled import Example, read_labelled
+from classifiers.models import verify_checksums, write_checksums
 from classifiers.readout import UPDATE, Scorer
+from classifiers.recertifying import recertify
 from classifiers.training import (
     Recipe,
     calibrate,
@@ -477,6 +479,34 @@ def test_a_whole_run_writes_weights_thresholds_metrics_and_a_card_that_load_agai
     assert {name.split(".")[0] for name in scorer.update} == {"1", "2"}
     safety = Safety.load(folder=output)
     assert safety.judge([], ["a cruel word"])[0].scores.keys() == set(OBJECTIVES)
+
+
+def test_thresholds_set_anew_are_those_of_the_run_where_nothing_reads_otherwise(tmp_path, toy_run, monkeypatch):
+    monkeypatch.setattr(recertifying, "read_public", training.read_public)
+    toy_run("out")
+    folder = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert json.loads(before["thresholds.json"])["precision"] == "float32"
+    (folder / "thresholds.json").write_text("{}")
+    write_checksums(folder)
+    again = recertify(tmp_path, tmp_path / "own.jsonl", folder, no_bar)
+    assert again == json.loads(before["thresholds.json"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_thresholds_set_anew_follow_what_is_read_and_leave_the_weights(tmp_path, toy_run, monkeypatch):
+    monkeypatch.setattr(recertifying, "read_public", training.read_public)
+    toy_run("out")
+    folder = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    read = Backbone.read_many
+    monkeypatch.setattr(Backbone, "read_many", lambda *given, **rest: read(*given, **rest)[::-1].copy())
+    again = recertify(tmp_path, tmp_path / "own.jsonl", folder, no_bar)
+    assert again["strict"] != json.loads(before["thresholds.json"])["strict"]
+    changed = {path.name for path in folder.iterdir() if path.read_bytes() != before[path.name]}
+    assert changed == {"thresholds.json", "README.md", "checksums.json"}
+    verify_checksums(folder)
 
 
 def test_a_run_sets_thresholds_on_all_calibration_rows_for_every_preset_and_objective(tmp_path, toy_run):

@@ -543,6 +543,24 @@ def test_train_as_shipped_sets_the_thresholds_of_the_shipped_policy(trained, tmp
     assert f"written to {shipped / 'weights'}" in result.stderr
 
 
+def test_thresholds_are_set_anew_without_training_and_go_into_the_shipped_policy(trained, monkeypatch, tmp_path):
+    calls = []
+
+    def recertify(datasets, labelled, folder, progress):
+        calls.append((datasets, labelled, folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = {name: {"threshold": 0.125} for name in load_policy().objectives}
+        table = dict.fromkeys(("strict", "balanced", "permissive"), rows)
+        (folder / "thresholds.json").write_text(json.dumps(table))
+
+    monkeypatch.setattr("classifiers.recertifying.recertify", recertify)
+    assert run("train", "--thresholds", "--datasets", "sets").exit_code == 0
+    assert (trained, len(calls)) == ([], 1)
+    assert calls[0][0] == Path("sets")
+    assert load_policy("strict").objectives["hate"].threshold == 0.125
+    assert "one at a time" in refusal(run("train", "--thresholds", "--quality"))
+
+
 def test_train_elsewhere_leaves_the_shipped_policy_as_it_is(trained, tmp_path):
     assert run("train", "--datasets", "sets", "--labelled", "mine", "-o", "weights").exit_code == 0
     assert trained == [(Path("sets"), Path("mine"), Path("weights"), 0)]
