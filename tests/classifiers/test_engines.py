@@ -192,3 +192,23 @@ def test_a_model_without_an_engine_can_generate_but_not_judge(folder: Path, monk
     assert engines.load(str(folder)) is None
     with pytest.raises(ValueError, match="its shape has no engine"):
         engines.load_adapted(str(folder), None, 3)
+
+
+def test_where_there_is_a_gpu_the_models_own_precision_is_computed_there(
+    folder: Path, own_cache: Path, update: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device] = []
+    run, place = Engine.to, torch.device("cpu")  # the nearest to a GPU that is here
+    monkeypatch.setattr(engines, "accelerator", lambda: place)
+    monkeypatch.setattr(Engine, "to", lambda engine, device: asked.append(device) or run(engine, device))
+    engine = engines.load(str(folder))
+    reader = engines.load_adapted(str(folder), update, 3)
+    assert engine is not None
+    assert asked == [place]
+    assert (engine.precision, engine.device) == ("bfloat16", place)
+    model, tokenizer = models.load(str(folder))
+    plain = Engine.of(model)
+    assert plain is not None
+    assert torch.equal(logits(engine), logits(plain))
+    assert torch.equal(logits(reader), logits(engines.adapted(plain, model.model, update, 3, tokenizer)))
+    assert not (own_cache / "engines").exists()
