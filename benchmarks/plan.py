@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from benchmarks import load
 from benchmarks.charts import Chart
 from benchmarks.figures import Row
 from classifiers import DEFAULT_MODEL
@@ -70,10 +71,4 @@ def question(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-QUESTIONS = (
-    "What is the capital of Kenya?",
-    "How should I treat a small burn?",
-    "What does a Python dictionary do?",
-    "I had a bad day at work. Any ideas to cheer me up?",
-    "Who invented the printing press?",
-)
+QUESTIONS = load.QUESTIONS[:5]

@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,19 @@ def main() -> None:
     print("| " + " | ".join(HEADINGS) + " |\n|" + "---:|" * len(HEADINGS), flush=True)
     for size in options.sizes:
         passages = made_up(size)
-        chance = np.random.default_rng(1)
-        queries = [
-            " ".join(chance.permutation(sorted(set(passages[row])))[:5])
-            for row in chance.integers(size, size=options.queries)
-        ]
+        queries = questions(passages, options.queries)
         with tempfile.TemporaryDirectory() as folder:
             for row in timed(passages, queries, Path(folder)):
                 print("| " + " | ".join(row) + " |", flush=True)
+
+
+def questions(passages: Sequence[Sequence[str]], count: int) -> list[str]:
+    """So many queries of five terms of a passage each, always the same."""
+    chance = np.random.default_rng(1)
+    return [
+        " ".join(chance.permutation(sorted(set(passages[row])))[:5])
+        for row in chance.integers(len(passages), size=count)
+    ]
 
 
 def made_up(size: int) -> list[list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.charts import Chart, Line
 from benchmarks.figures import spread
 from benchmarks.plan import Begin, Found, Plan, Table
-from benchmarks.retrieval_speed import K, asked, build, made_up
+from benchmarks.retrieval_speed import K, asked, build, made_up, questions
 from retrieval import Index
 
 
@@ -19,11 +19,7 @@ def part(plan: Plan, begin: Begin) -> Found:
     for size in plan.sizes:
         tick(f"{size:,} passages")
         passages = made_up(size)
-        chance = np.random.default_rng(1)
-        queries = [
-            " ".join(chance.permutation(sorted(set(passages[row])))[:5])
-            for row in chance.integers(size, size=plan.queries)
-        ]
+        queries = questions(passages, plan.queries)
         with tempfile.TemporaryDirectory() as folder:
             build(passages, Path(folder) / "ix")
             index = Index.load(Path(folder) / "ix")
