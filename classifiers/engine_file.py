@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from classifiers.engine import NORMS, PRODUCTS, Engine, Layer, Shape, Turning
-from classifiers.models import verify_checksums, write_checksums
+from classifiers.models import verify_once, write_checksums
 from classifiers.products import Int8Product, Product
 
 WEIGHTS, CONFIG = "engine.safetensors", "engine.json"
@@ -56,7 +56,7 @@ def _write(folder: Path, parts: dict[str, torch.Tensor], config: Mapping[str, An
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    verify_checksums(folder)
+    verify_once(folder)
     return json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
 
 

@@ -175,17 +175,23 @@ def stamp(folder: Path) -> list[tuple[str, int, int, int]] | None:
 _verified: dict[tuple[Path, str], list[tuple[str, int, int, int]]] = {}
 
 
-def _intact(folder: Path, unread: str) -> bool:
-    """Whether its files are those recorded. Files that were found so are read anew only when one has changed: a start asks often."""
+def verify_once(folder: Path, unread: str = "") -> None:
+    """As `verify_checksums`, of a folder of the cache: files that were found so are read anew only when one has changed. A start asks
+    often.
+    """
     seen = stamp(folder)
     if seen is not None and _verified.get((folder, unread)) == seen:
-        return True
-    try:
-        verify_checksums(folder, unread)
-    except DamagedWeights:
-        return False
+        return
+    verify_checksums(folder, unread)
     if seen is not None:
         _verified[folder, unread] = seen
+
+
+def _intact(folder: Path, unread: str) -> bool:
+    try:
+        verify_once(folder, unread)
+    except DamagedWeights:
+        return False
     return True
 
 
