@@ -69,6 +69,14 @@ def fingerprint(update: Update) -> str:
     return digest.hexdigest()[:16]
 
 
+def first_layers(trunk: Any, count: int, update: Update | None = None) -> torch.nn.ModuleList:
+    """The first layers of a trunk of transformers, sharing its weights, with an update laid in; the trunk stays as it is."""
+    layers = torch.nn.ModuleList(list(trunk.layers)[:count])
+    if update:
+        lay_in(layers, update)
+    return layers
+
+
 def lay_in(layers: torch.nn.ModuleList, update: Update, first: int = 0) -> None:
     """Replace the adapted layers of the list by ones that carry the update; the originals, which others share, stay as they are.
 

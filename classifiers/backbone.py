@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers import engines, models
-from classifiers.adaptation import Update, lay_in
+from classifiers.adaptation import Update, first_layers
 from classifiers.engine import Engine, Prompt
 from classifiers.labelled import Turn
 from classifiers.sentences import Span, sentences
@@ -171,20 +171,14 @@ class Backbone:
                 progress(len(batch))
         return rows
 
-    def read_after(
-        self, prefix: list[int], windows: list[list[int]], spans: list[list[Span]], suffix: list[int]
-    ) -> list[Features]:
-        """Features of token spans of each window, (spans, width), read after a prefix that all share (read once) and before the
-        suffix, at whose end the state is taken.
-        """
-        return self.read_after_each([(prefix, windows, spans)], suffix)[0]
-
     def read_after_each(
         self,
         parts: Sequence[tuple[list[int], list[list[int]], list[list[Span]]]],
         suffix: list[int],
     ) -> list[list[Features]]:
-        """The same for several (prefix, windows, spans) at once: windows after different prefixes share a batch."""
+        """Features of token spans of each window, (spans, width), read after a prefix that its part shares (read once) and before the
+        suffix, at whose end the state is taken. parts: (prefix, windows, spans); windows after different prefixes share a batch.
+        """
         with torch.inference_mode():
             prompts = [self.engine.remember(prefix) if windows else None for prefix, windows, _ in parts]
         order = [(part, i) for part, (_, windows, _) in enumerate(parts) for i in range(len(windows))]
@@ -317,8 +311,6 @@ def _trunk(model: Any, count: int, update: Update | None) -> Any:
     """The trunk of a model without its last layers and final norm, sharing its weights, with an update laid in."""
     short = copy.copy(model.model)
     short._modules = dict(model.model._modules)
-    short.layers = torch.nn.ModuleList(list(model.model.layers)[:count])
+    short.layers = first_layers(model.model, count, update)
     short.norm = torch.nn.Identity()
-    if update:
-        lay_in(short.layers, update)
     return short

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from classifiers import models
-from classifiers.adaptation import Update, fingerprint, lay_in
+from classifiers.adaptation import Update, fingerprint, first_layers
 from classifiers.engine import Engine, Layer, layer_of
 from classifiers.engine_file import read_engine, read_layers, write_engine, write_layers
 from classifiers.products import has_eight_bits
@@ -95,11 +95,13 @@ def load_adapted(name: str, update: Update | None, count: int) -> Engine:
         model, tokenizer = models.load(name)
         return adapted(engine, model.model, update, count, tokenizer).layers[first_of(update) :]
 
-    if engine.precision != INT8:
-        return engine.with_layers([*engine.layers[: first_of(update)], *made()])
-    own = f"{key(models.resolve(name, weights=False))}-{fingerprint(update)}-{count}"
-    upper = _kept(own, made, write_layers, read_layers)
-    return engine.with_layers([*engine.layers[: first_of(update)], *upper])
+    first = first_of(update)
+    if engine.precision == INT8:
+        own = f"{key(models.resolve(name, weights=False))}-{fingerprint(update)}-{count}"
+        upper = _kept(own, made, write_layers, read_layers)
+    else:
+        upper = made()
+    return engine.with_layers([*engine.layers[:first], *upper])
 
 
 def rounded(engine: Engine | None, tokenizer: Any) -> Engine:
@@ -126,9 +128,7 @@ def adapted(engine: Engine, trunk: Any, update: Update | None, count: int, token
     if not update:
         return engine.with_layers(engine.layers[:count])
     first = first_of(update)
-    layers = torch.nn.ModuleList(list(trunk.layers)[:count])
-    lay_in(layers, update)
-    upper = [layer_of(layer).to(engine.device) for layer in layers[first:]]
+    upper = [layer_of(layer).to(engine.device) for layer in first_layers(trunk, count, update)[first:]]
     whole = engine.with_layers([*engine.layers[:first], *upper])
     return in_eight_bits(whole, sample_of(tokenizer)) if engine.precision == INT8 else whole
 

@@ -4,35 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM
 
 from classifiers.engine import Engine
+from tests.classifiers.two_layers import SAMPLE, made, of_model
 
 tokens = st.lists(st.integers(0, 94), min_size=1, max_size=60)
-
-CONFIG = {
-    "vocab_size": 300,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.15,
-    "tie_word_embeddings": True,
-}
-SAMPLE = list(range(3, 260, 2))
-
-
-def made(kind=LlamaForCausalLM, config=LlamaConfig, **other):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return kind(config(**CONFIG | other)).eval()
-
-
-@torch.inference_mode()
-def of_model(model, ids):
-    return model(input_ids=torch.tensor([ids])).logits[0].float()
 
 
 @given(ids=tokens, cut=st.integers(0, 60))

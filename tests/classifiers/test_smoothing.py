@@ -4,31 +4,12 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from classifiers import smoothing
 from classifiers.engine import Engine
 from classifiers.products import PlainProduct
 from classifiers.smoothing import in_eight_bits
-
-CONFIG = {
-    "vocab_size": 300,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.15,
-    "tie_word_embeddings": True,
-}
-SAMPLE = list(range(3, 260, 2))
-
-
-def made():
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return LlamaForCausalLM(LlamaConfig(**CONFIG)).eval()
+from tests.classifiers.two_layers import SAMPLE, made, of_model
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +19,6 @@ def lopsided():
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 7] *= 40
     return model.to(torch.bfloat16)
-
-
-@torch.inference_mode()
-def of_model(model, ids):
-    return model(input_ids=torch.tensor([ids])).logits[0].float()
 
 
 def test_in_eight_bits_the_engine_needs_the_model_no_longer(lopsided):
