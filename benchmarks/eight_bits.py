@@ -10,7 +10,7 @@ probabilities of the next token are apart. DIRECTORY holds the public sets (with
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import load_file
 
 from benchmarks import machine
@@ -40,6 +39,7 @@ from classifiers.readout import Scorer
 from classifiers.safety import SHIPPED
 from data import CORPUS, GROUNDING, LABELLED
 from retrieval import read_documents
+from service.console import progress
 
 HALF = "bfloat16"
 HEADINGS = ("what", "n", "positive", HALF, engines.INT8)
@@ -72,10 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = engines.adapted(both[name], model.model, update, max(layers), tokenizer)
         return Backbone(engine, tokenizer, layers, lambda: None, None)
 
-    with bar() as begin:
-        rows = safety(backbone, options.datasets, options.rows, begin)
-        rows += support(backbone, options.datasets, options.rows, begin)
-        rows += language(both, tokenizer, begin)
+    rows = safety(backbone, options.datasets, options.rows, progress)
+    rows += support(backbone, options.datasets, options.rows, progress)
+    rows += language(both, tokenizer, progress)
     page = written(rows, machine.described(before))
     Console().print(page, markup=False, highlight=False)
     if options.out:
@@ -206,19 +205,6 @@ def cells(found: Sequence[Estimate]) -> list[str]:
     first = found[0]
     share = "-" if first.prevalence in (0.0, 1.0) else f"{first.prevalence:.0%}"
     return [f"{first.n:,}", share, *(f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]" for each in found)]
-
-
-@contextmanager
-def bar() -> Any:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-
-        @contextmanager
-        def begin(title: str, steps: int) -> Any:
-            task = progress.add_task(title, total=steps)
-            yield lambda done: progress.advance(task, done)
-
-        yield begin
 
 
 if __name__ == "__main__":
